@@ -1,0 +1,3 @@
+module acrd
+
+go 1.26.8

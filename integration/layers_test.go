@@ -1,0 +1,106 @@
+package integration
+
+import (
+	"go/build"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers says, for each package of the module, which of our own packages it
+// may import. It is the diagram of docs/architecture.md: the core (steps,
+// runner, triggers, eventing) knows no adapter, adapters know the core and
+// only the adapters named here, and cmd knows everything.
+//
+// A package that is missing here fails TestLayers, so that its place is
+// decided when it is born.
+var layers = map[string][]string{
+	"steps": {},
+}
+
+// daemonHalf are the parts of BuildKit that only the engine child may link.
+// They pull in its solver, its caches and its global loggers.
+var daemonHalf = []string{
+	"github.com/moby/buildkit/cache",
+	"github.com/moby/buildkit/control",
+	"github.com/moby/buildkit/executor",
+	"github.com/moby/buildkit/snapshot",
+	"github.com/moby/buildkit/solver/llbsolver",
+	"github.com/moby/buildkit/worker",
+}
+
+const module = "acrd/"
+
+// TestLayers holds the import graph, tests included, to the table above.
+func TestLayers(t *testing.T) {
+	for dir, imports := range packages(t) {
+		if dir == "integration" || strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "examples/") {
+			continue // they wire everything
+		}
+		allowed, ok := layers[dir]
+		if !ok {
+			t.Errorf("package %s has no row in layers: decide what it may import", dir)
+			continue
+		}
+		for _, path := range imports {
+			ours, ok := strings.CutPrefix(path, module)
+			if ok && !slices.Contains(allowed, ours) && !strings.HasPrefix(dir+"/", ours+"/") {
+				t.Errorf("%s imports %s; it may import only %v", dir, ours, allowed)
+			}
+		}
+	}
+}
+
+// TestDaemonHalf keeps BuildKit's daemon out of every process but the engine
+// child's code.
+func TestDaemonHalf(t *testing.T) {
+	for dir, imports := range packages(t) {
+		if dir == "internal/buildkit/engine" {
+			continue
+		}
+		for _, path := range imports {
+			for _, heavy := range daemonHalf {
+				if path == heavy || strings.HasPrefix(path, heavy+"/") {
+					t.Errorf("%s imports %s: only internal/buildkit/engine may", dir, path)
+				}
+			}
+		}
+	}
+}
+
+// packages reads the imports of every package of the module, for every OS.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	ctx := build.Default
+	ctx.UseAllFiles = true
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); path != ".." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "build" || name == "bin") {
+			return fs.SkipDir
+		}
+		if nested, _ := filepath.Glob(filepath.Join(path, "go.mod")); len(nested) > 0 && path != ".." {
+			return fs.SkipDir // a module of its own
+		}
+		p, err := ctx.ImportDir(path, build.IgnoreVendor)
+		if err != nil {
+			if _, none := err.(*build.NoGoError); none {
+				return nil
+			}
+			if _, several := err.(*build.MultiplePackageError); !several {
+				return err
+			}
+		}
+		dir := filepath.ToSlash(strings.TrimPrefix(path, "../"))
+		found[dir] = slices.Concat(p.Imports, p.TestImports, p.XTestImports)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}

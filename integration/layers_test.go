@@ -17,7 +17,14 @@ import (
 // A package that is missing here fails TestLayers, so that its place is
 // decided when it is born.
 var layers = map[string][]string{
-	"steps": {},
+	"steps":               {},
+	"internal/dockerfile": {},
+
+	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
+	"internal/buildkit/control":   {},
+	"internal/buildkit/container": {},
+	"internal/buildkit/network":   {},
+	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network"},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

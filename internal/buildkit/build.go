@@ -1,0 +1,377 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"strconv"
+	"strings"
+	"time"
+
+	"acrd/internal/buildkit/control"
+	"acrd/internal/dockerfile"
+	"acrd/steps"
+
+	"github.com/moby/buildkit/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	bksession "github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Build builds an image with a session of its own: a second build in one
+// session would see the files of the first.
+func (s *runSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer) (*steps.Image, error) {
+	if err := s.permitBuild(op); err != nil {
+		return nil, err
+	}
+	in, err := openInputs(op)
+	if err != nil {
+		return nil, &steps.BuildError{Err: err}
+	}
+	defer in.close()
+	solve, err := s.solveOptions(op, in)
+	if err != nil {
+		return nil, err
+	}
+	bound, cancel := s.gen.bind(ctx)
+	defer cancel()
+	response, err := s.solve(bound, solve, op, out)
+	if err != nil {
+		return nil, s.buildError(ctx, bound, err)
+	}
+	return s.built(op, in, response)
+}
+
+// solve runs the build, and once more if the disk was full and could be freed.
+func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
+	for try := 0; ; try++ {
+		statuses := make(chan *client.SolveStatus)
+		shown := make(chan error, 1)
+		go func() { shown <- show(ctx, statuses, out, op.Progress) }()
+		r, err := s.gen.kit.Solve(ctx, nil, o, statuses)
+		if e := <-shown; err == nil && e != nil {
+			err = e
+		}
+		if err == nil {
+			return r.ExporterResponse, nil
+		}
+		full := status.Code(err) == codes.ResourceExhausted || strings.Contains(err.Error(), "no space left on device")
+		if !full || try > 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		fmt.Fprintln(out, "The disk is full: removing unused build cache and trying again.")
+		if err := s.gen.control.FreeSpace(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *runSession) built(op *steps.BuildOp, in *inputs, response map[string]string) (*steps.Image, error) {
+	image := &steps.Image{Tags: op.Tags, Digest: response["containerimage.digest"], Built: time.Now()}
+	if len(op.Tags) > 0 {
+		s.keep(op.Tags, &runImage{name: s.storeName(op.Tags[0]), digest: image.Digest})
+	}
+	var resolved []control.Resolved
+	if text := response[control.ResolvedKey]; text != "" {
+		if err := json.Unmarshal([]byte(text), &resolved); err != nil {
+			return nil, fmt.Errorf("read what the build resolved: %w", err)
+		}
+	}
+	s.dependencies(image, in.scan, resolved)
+	return image, nil
+}
+
+// dependencies joins what the Dockerfile says about the role of an image with
+// what BuildKit found under its name.
+func (s *runSession) dependencies(image *steps.Image, scan *dockerfile.Scan, resolved []control.Resolved) {
+	digest := map[string]string{}
+	for _, r := range resolved {
+		digest[familiar(r.Ref)] = r.Digest
+	}
+	find := func(ref string) steps.Dependency {
+		d := steps.Dependency{Ref: ref, Digest: digest[familiar(ref)]}
+		if own, ok := s.own(ref); ok {
+			d.Digest = own.digest
+		}
+		return d
+	}
+	if scan.Runtime != "" {
+		d := find(scan.Runtime)
+		image.Runtime = &d
+	}
+	for _, ref := range scan.BuildTime {
+		image.BuildTime = append(image.BuildTime, find(ref))
+	}
+}
+
+// permitBuild refuses entitlements that the owner has not granted. BuildKit
+// refuses them again, in the middle of the build.
+func (s *runSession) permitBuild(op *steps.BuildOp) error {
+	for _, word := range op.Allow {
+		if !s.allowed(word) {
+			return steps.Need{Step: op.Step, What: "--allow " + word, Entitlement: word}.Refusal()
+		}
+	}
+	if op.Network == "host" && !s.allowed(steps.AllowHostNet) {
+		return steps.Need{Step: op.Step, What: "--network host", Entitlement: steps.AllowHostNet}.Refusal()
+	}
+	return nil
+}
+
+// buildEntitlements are the words that BuildKit knows among those granted.
+func (s *runSession) buildEntitlements() []string {
+	var words []string
+	for _, w := range []string{steps.AllowInsecure, steps.AllowHostNet, steps.AllowDevice} {
+		if s.allowed(w) {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+func (s *runSession) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt, error) {
+	attrs, err := s.attributes(op, in)
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
+	o := client.SolveOpt{
+		Frontend: "dockerfile.v0", FrontendAttrs: attrs, LocalMounts: in.mounts,
+		// The engine compares a folder with what it last saw under its key.
+		SharedKey:           in.key,
+		AllowedEntitlements: s.buildEntitlements(),
+		Session:             []bksession.Attachable{newAuth(s.place.Credentials), secretsprovider.FromMap(in.secrets)},
+		Internal:            true,
+	}
+	if len(op.SSH) > 0 {
+		agents, err := s.agents(op, in)
+		if err != nil {
+			return o, err
+		}
+		o.Session = append(o.Session, agents)
+	}
+	if o.CacheImports, err = cacheEntries(op.CacheFrom); err != nil {
+		return o, err
+	}
+	if o.CacheExports, err = cacheEntries(op.CacheTo); err != nil {
+		return o, err
+	}
+	if op.CacheRef != "" {
+		o.CacheImports = append(o.CacheImports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": op.CacheRef}})
+		o.CacheExports = append(o.CacheExports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{
+			"ref": op.CacheRef, "mode": "max", "ignore-error": "true", // a cache is not worth a failed build
+		}})
+	}
+	if len(op.Tags) > 0 {
+		o.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: s.exportAttributes(op)}}
+	}
+	return o, nil
+}
+
+// exportAttributes keep the image in the engine's store. Compressing costs
+// more than building, so only what will be pushed is compressed, and then all
+// of it: what an earlier run left uncompressed must not change the digest.
+func (s *runSession) exportAttributes(op *steps.BuildOp) map[string]string {
+	attrs := map[string]string{"name": s.storeName(op.Tags[0]), "compression": "uncompressed"}
+	if op.Pushed {
+		attrs["compression"], attrs["force-compression"] = "gzip", "true"
+	}
+	for _, a := range op.Annotations {
+		key, value, _ := strings.Cut(a, "=")
+		if kind, name, ok := strings.Cut(key, ":"); ok {
+			attrs["annotation-"+kind+"."+name] = value
+			continue
+		}
+		attrs["annotation."+key] = value
+	}
+	return attrs
+}
+
+// attributes are the options of the Dockerfile frontend.
+func (s *runSession) attributes(op *steps.BuildOp, in *inputs) (map[string]string, error) {
+	a := map[string]string{
+		"filename": in.dockerfile,
+		// An image that names another frontend is not run as one.
+		"cmdline": "builtin",
+	}
+	set := func(key, value string) {
+		if value != "" {
+			a[key] = value
+		}
+	}
+	set("target", op.Target)
+	set("platform", strings.Join(op.Platforms, ","))
+	if len(op.NoCacheFilter) > 0 {
+		a["no-cache"] = strings.Join(op.NoCacheFilter, ",")
+	}
+	if op.NoCache {
+		a["no-cache"] = ""
+	}
+	if op.Pull {
+		a["image-resolve-mode"] = "pull"
+	}
+	if op.Network == "host" || op.Network == "none" {
+		a["force-network-mode"] = op.Network
+	}
+	var hosts []string
+	for _, h := range op.AddHosts {
+		name, ip, _ := strings.Cut(h, ":")
+		hosts = append(hosts, name+"="+ip)
+	}
+	set("add-hosts", strings.Join(hosts, ","))
+	if op.ShmSize > 0 {
+		a["shm-size"] = strconv.FormatInt(op.ShmSize, 10)
+	}
+	if op.Memory > 0 {
+		a["memory"] = strconv.FormatInt(op.Memory, 10)
+	}
+	var limits []string
+	for _, u := range op.Ulimits {
+		limits = append(limits, fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
+	}
+	set("ulimit", strings.Join(limits, ","))
+	for _, list := range []struct {
+		prefix string
+		pairs  []string
+	}{{"build-arg:", op.BuildArgs}, {"label:", op.Labels}} {
+		for _, p := range list.pairs {
+			key, value, _ := strings.Cut(p, "=")
+			a[list.prefix+key] = value
+		}
+	}
+	if err := attestations(a, op.Attests); err != nil {
+		return nil, err
+	}
+	maps.Copy(a, s.ownContexts())
+	return a, s.namedContexts(a, op, in)
+}
+
+// ownContexts let FROM and COPY --from find what the run has built.
+func (s *runSession) ownContexts() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	contexts := map[string]string{}
+	for name, image := range s.images {
+		contexts["context:"+name] = "docker-image://" + image.name
+	}
+	return contexts
+}
+
+func attestations(attrs map[string]string, specs []string) error {
+	for _, spec := range specs {
+		fields := strings.SplitN(spec, ",", 2)
+		kind, ok := strings.CutPrefix(fields[0], "type=")
+		if !ok {
+			return &steps.RefusedError{Reason: fmt.Sprintf("--attest %s: want type=sbom or type=provenance first", spec)}
+		}
+		attrs["attest:"+kind] = strings.Join(fields[1:], "")
+	}
+	return nil
+}
+
+// namedContexts are --build-context NAME=VALUE: an image, a URL, or a folder
+// of the workspace.
+func (s *runSession) namedContexts(attrs map[string]string, op *steps.BuildOp, in *inputs) error {
+	for i, spec := range op.Contexts {
+		name, value, ok := strings.Cut(spec, "=")
+		if !ok || name == "" {
+			return &steps.RefusedError{Reason: fmt.Sprintf("--build-context %s: want NAME=VALUE", spec)}
+		}
+		if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
+			if own, ok := s.own(image); ok {
+				value = "docker-image://" + own.name
+			}
+			attrs["context:"+name] = value
+			continue
+		}
+		if strings.Contains(value, "://") {
+			attrs["context:"+name] = value
+			continue
+		}
+		local := fmt.Sprintf("named-%d", i)
+		if err := in.addFolder(local, op, value); err != nil {
+			return &steps.BuildError{Err: fmt.Errorf("build context %s: %w", name, err)}
+		}
+		attrs["context:"+name] = "local:" + local
+	}
+	return nil
+}
+
+// cacheEntries read docker's csv: type=registry,ref=..., or a bare reference.
+// Only what a registry or the image itself holds survives here.
+func cacheEntries(specs []string) ([]client.CacheOptionsEntry, error) {
+	var all []client.CacheOptionsEntry
+	for _, spec := range specs {
+		e := client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{}}
+		for field := range strings.SplitSeq(spec, ",") {
+			key, value, ok := strings.Cut(field, "=")
+			switch {
+			case !ok:
+				e.Attrs["ref"] = field
+			case key == "type":
+				e.Type = value
+			default:
+				e.Attrs[key] = value
+			}
+		}
+		if e.Type != "registry" && e.Type != "inline" {
+			return nil, &steps.RefusedError{Reason: fmt.Sprintf("cache type %q is not supported: the engine keeps its own cache; use type=registry to share it, or type=inline", e.Type)}
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// buildError says whose fault it is: a Dockerfile's command (its exit code),
+// the build's input, the engine's.
+func (s *runSession) buildError(ctx, bound context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if blamed := s.gen.blame(bound, err); errors.Is(blamed, steps.ErrEngineStopped) {
+		return blamed
+	}
+	var exit *gatewaypb.ExitError
+	if errors.As(err, &exit) && exit.ExitCode != gatewaypb.UnknownExitStatus {
+		return &steps.ExitError{Code: int(exit.ExitCode), Reason: plain(err)}
+	}
+	return &steps.BuildError{Err: errors.New(plain(err))}
+}
+
+// plain takes the gRPC wrapping off an error's text.
+func plain(err error) string {
+	text := err.Error()
+	if st, ok := status.FromError(err); ok {
+		text = st.Message()
+	}
+	return strings.TrimPrefix(text, "failed to solve: ")
+}
+
+// folderKey names a folder to BuildKit's own diffing.
+func folderKey(op *steps.BuildOp, path string) string {
+	rel, err := filepath.Rel(op.Workspace, path)
+	if err != nil {
+		rel = path
+	}
+	return op.ContextKey + ":" + rel
+}
+
+func readLimited(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is larger than %d KiB", name, limit>>10)
+	}
+	return b, err
+}

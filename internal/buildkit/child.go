@@ -1,0 +1,342 @@
+package buildkit
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"acrd/internal/buildkit/control"
+
+	"github.com/moby/buildkit/client"
+)
+
+// How a child that keeps dying is treated: each death doubles the pause before
+// the next start; five within a minute are a fault that a human must see, and
+// then it is only tried twice a minute.
+const (
+	firstPause    = 50 * time.Millisecond
+	longestPause  = 30 * time.Second
+	faultyDeaths  = 5
+	faultyWithin  = time.Minute
+	startTimeout  = 30 * time.Second
+	goodbyePeriod = 12 * time.Second
+)
+
+// Health is the state of the engine child.
+type Health struct {
+	PID      int  // 0: none is running
+	Ready    bool // it serves
+	Degraded bool // it keeps dying
+	Restarts int  // since the daemon started
+	LastExit string
+}
+
+// A child keeps one engine process alive.
+type child struct {
+	options Options
+
+	mu     sync.Mutex // guards what follows
+	state  Health
+	gen    *generation
+	final  error         // no child will ever be ready
+	change chan struct{} // closed and renewed when gen or final changes
+}
+
+func newChild(o Options) *child { return &child{options: o, change: make(chan struct{})} }
+
+// current waits for a child that serves.
+func (c *child) current(ctx context.Context) (*generation, error) {
+	for {
+		c.mu.Lock()
+		gen, final, change := c.gen, c.final, c.change
+		c.mu.Unlock()
+		switch {
+		case final != nil:
+			return nil, final
+		case gen != nil:
+			return gen, nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *child) health() Health {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *child) update(f func()) {
+	c.mu.Lock()
+	f()
+	close(c.change)
+	c.change = make(chan struct{})
+	c.mu.Unlock()
+}
+
+func (c *child) serve(ctx context.Context) error {
+	err := c.supervise(ctx)
+	c.update(func() {
+		c.final = err
+		if err == nil {
+			c.final = errors.New("build engine is shut down")
+		}
+	})
+	return err
+}
+
+// supervise holds the listeners, so that clients of a child that died queue
+// for the next one.
+func (c *child) supervise(ctx context.Context) error {
+	dir := c.options.Config.Dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("engine folder: %w", err)
+	}
+	var files []*os.File
+	for _, name := range []string{"buildkit.sock", "control.sock"} {
+		l, err := listenUnix(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		f, err := l.File()
+		if err != nil {
+			return fmt.Errorf("engine listener: %w", err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	pause := firstPause
+	var deaths []time.Time
+	for {
+		began := time.Now()
+		err := c.life(ctx, files)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if final := finalError(err); final != nil && c.health().Restarts == 0 {
+			return final
+		}
+		if time.Since(began) > faultyWithin {
+			pause = firstPause
+		}
+		deaths = append(recent(deaths), time.Now())
+		c.update(func() {
+			c.state.Restarts++
+			c.state.Degraded = len(deaths) >= faultyDeaths
+			if c.state.Degraded {
+				pause = longestPause
+			}
+		})
+		c.options.Log.Warn("build engine stopped, starting it again", "err", err, "pause", pause)
+		if err := wait(ctx, pause); err != nil {
+			return nil
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// life is one child from start to end. Its error says how it ended.
+func (c *child) life(ctx context.Context, files []*os.File) error {
+	cmd, input, status, err := c.start(files)
+	if err != nil {
+		return err
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- cmd.Wait() }()
+	c.update(func() { c.state.PID = cmd.Process.Pid })
+	defer c.update(func() { c.state.PID, c.state.Ready, c.gen = 0, false, nil })
+	defer input.Close()
+
+	s, err := readStatus(status)
+	if err == nil && s.Error != "" {
+		err = &statusError{s}
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return errors.Join(err, <-gone)
+	}
+	if s.Reaped > 0 {
+		c.options.Log.Info("removed what an earlier engine left behind", "count", s.Reaped)
+	}
+	gen, err := c.connect(ctx)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return errors.Join(err, <-gone)
+	}
+	defer gen.kit.Close()
+	defer close(gen.dead)
+	c.update(func() { c.gen, c.state.Ready = gen, true })
+	select {
+	case err = <-gone:
+	case <-ctx.Done():
+		input.Close() // the child closes its runs and ends
+		err = goodbye(cmd, gone)
+	}
+	c.update(func() { c.state.LastExit = fmt.Sprint(err) })
+	return err
+}
+
+// start runs the child with its listeners and a pipe for its status. The
+// returned input is its life-line.
+func (c *child) start(files []*os.File) (*exec.Cmd, io.Closer, *os.File, error) {
+	command := c.options.Command
+	if len(command) == 0 {
+		command = []string{"/proc/self/exe", "engine"}
+	}
+	status, statusWrite, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer statusWrite.Close()
+	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it is ended by its life-line
+	cmd.ExtraFiles = append(append([]*os.File{}, files...), statusWrite)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the daemon
+	cmd.Stderr = &logWriter{log: c.options.Log}
+	cmd.WaitDelay = time.Second // a survivor that holds the pipe must not hide the death
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		status.Close()
+		return nil, nil, nil, fmt.Errorf("start build engine: %w", err)
+	}
+	if err := json.NewEncoder(input).Encode(c.options.Config); err != nil {
+		status.Close()
+		return cmd, input, nil, fmt.Errorf("configure build engine: %w", err)
+	}
+	return cmd, input, status, nil
+}
+
+func (c *child) connect(ctx context.Context) (*generation, error) {
+	dir := c.options.Config.Dir
+	kit, err := client.New(ctx, "unix://"+filepath.Join(dir, "buildkit.sock"))
+	if err != nil {
+		return nil, fmt.Errorf("connect to build engine: %w", err)
+	}
+	return &generation{
+		control: control.NewClient(filepath.Join(dir, "control.sock")),
+		kit:     kit, dead: make(chan struct{}),
+	}, nil
+}
+
+// goodbye gives the child time to close its runs.
+func goodbye(cmd *exec.Cmd, gone <-chan error) error {
+	t := time.NewTimer(goodbyePeriod)
+	defer t.Stop()
+	select {
+	case err := <-gone:
+		return err
+	case <-t.C:
+		_ = cmd.Process.Kill()
+		return <-gone
+	}
+}
+
+func readStatus(f *os.File) (control.Status, error) {
+	var s control.Status
+	if f == nil {
+		return s, errors.New("build engine has no status")
+	}
+	defer f.Close()
+	_ = f.SetReadDeadline(time.Now().Add(startTimeout))
+	if err := json.NewDecoder(f).Decode(&s); err != nil {
+		return s, fmt.Errorf("build engine did not become ready: %w", err)
+	}
+	return s, nil
+}
+
+// A statusError is what a child said instead of becoming ready.
+type statusError struct{ control.Status }
+
+func (e *statusError) Error() string { return "build engine: " + e.Status.Error }
+
+// finalError is err if starting again cannot help.
+func finalError(err error) error {
+	var s *statusError
+	if errors.As(err, &s) && s.Final {
+		return s
+	}
+	return nil
+}
+
+func recent(times []time.Time) []time.Time {
+	for len(times) > 0 && time.Since(times[0]) > faultyWithin {
+		times = times[1:]
+	}
+	return times
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// listenUnix replaces a socket that an earlier daemon left. Whoever may open
+// it is root on this machine: it is for this user alone.
+func listenUnix(path string) (*net.UnixListener, error) {
+	if len(path) > 107 {
+		return nil, fmt.Errorf("socket path %s is longer than the 107 bytes that the kernel allows: choose a shorter --state", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("protect socket: %w", err)
+	}
+	return l, nil
+}
+
+// A logWriter makes log records of a process's lines.
+type logWriter struct {
+	log  *slog.Logger
+	mu   sync.Mutex // guards rest
+	rest []byte
+}
+
+func (w *logWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest = append(w.rest, b...)
+	for {
+		n, line, err := bufio.ScanLines(w.rest, false)
+		if err != nil || n == 0 {
+			if len(w.rest) > 64<<10 {
+				w.rest = w.rest[:0]
+			}
+			return len(b), nil
+		}
+		if text := strings.TrimSpace(string(line)); text != "" {
+			w.log.Warn("build engine says", "line", text)
+		}
+		w.rest = w.rest[n:]
+	}
+}

@@ -1,0 +1,124 @@
+//go:build linux
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"acrd/internal/buildkit/container"
+	"acrd/internal/buildkit/network"
+
+	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/executor/resources"
+	resourcestypes "github.com/moby/buildkit/executor/resources/types"
+	"github.com/moby/buildkit/executor/runcexecutor"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	bknetwork "github.com/moby/buildkit/util/network"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// A buildExecutor runs the RUN instructions of Dockerfiles: BuildKit's own
+// executor, on our network, in a control group that is limited and that still
+// tells afterwards which limit was hit.
+type buildExecutor struct {
+	executor.Executor
+	e     *engine
+	count atomic.Int64
+}
+
+// buildGroup travels from Run to the network provider, which is the only one
+// whom BuildKit lets edit a container's spec.
+type buildGroup struct{}
+
+func (e *engine) newExecutor(dir string, providers map[pb.NetMode]bknetwork.Provider, monitor *resources.Monitor) (executor.Executor, error) {
+	inner, err := runcexecutor.New(runcexecutor.Opt{
+		Root: dir, ProcessMode: oci.ProcessSandbox, ResourceMonitor: monitor,
+	}, providers)
+	if err != nil {
+		return nil, fmt.Errorf("build executor: %w", err)
+	}
+	return &buildExecutor{Executor: inner, e: e}, nil
+}
+
+func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, p executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
+	group := b.e.group("builds", fmt.Sprint(b.count.Add(1)))
+	groups := b.e.runtime.Cgroups
+	if err := groups.Create(group, container.Limits(b.e.config.Run)); err != nil {
+		return nil, err
+	}
+	rec, err := b.Executor.Run(context.WithValue(ctx, buildGroup{}, group), id, root, mounts, p, started)
+	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok {
+		switch {
+		case exit.ExitCode == 137 && groups.HitMemoryLimit(group):
+			err = fmt.Errorf("out of memory (limit %d MiB): %w", b.e.config.Run.Memory>>20, err)
+		case groups.HitPIDLimit(group):
+			err = fmt.Errorf("too many processes (limit %d): %w", b.e.config.Run.PIDs, err)
+		}
+	}
+	if e := groups.Remove(group); e != nil {
+		b.e.log.Warn("build left something behind", "err", e)
+	}
+	return rec, err
+}
+
+// networkProviders are the networks of RUN: our bridge by default, and the
+// host's and none where the Dockerfile asks and may.
+func (e *engine) networkProviders() map[pb.NetMode]bknetwork.Provider {
+	return map[pb.NetMode]bknetwork.Provider{
+		pb.NetMode_UNSET: buildNetwork{func(ctx context.Context) (*network.Endpoint, error) { return e.builds.Attach(ctx, "") }},
+		pb.NetMode_NONE:  buildNetwork{func(context.Context) (*network.Endpoint, error) { return network.Nowhere() }},
+		pb.NetMode_HOST:  buildNetwork{func(context.Context) (*network.Endpoint, error) { return nil, nil }},
+	}
+}
+
+type buildNetwork struct {
+	attach func(context.Context) (*network.Endpoint, error)
+}
+
+func (buildNetwork) Close() error { return nil }
+
+func (n buildNetwork) New(ctx context.Context, _ string, _ bknetwork.NamespaceOptions) (bknetwork.Namespace, error) {
+	endpoint, err := n.attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	group, _ := ctx.Value(buildGroup{}).(string)
+	return &buildNamespace{endpoint, group}, nil
+}
+
+// A buildNamespace is the network of one RUN. A nil endpoint is the host's.
+type buildNamespace struct {
+	endpoint *network.Endpoint
+	group    string
+}
+
+// Set edits the container's spec. BuildKit calls it last, so what it says
+// about the control group holds.
+func (n *buildNamespace) Set(s *specs.Spec) error {
+	if n.group != "" {
+		s.Linux.CgroupsPath = filepath.Join(n.group, "run")
+	}
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+		return ns.Type == specs.NetworkNamespace
+	})
+	if n.endpoint != nil {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: n.endpoint.Path()})
+	}
+	return nil
+}
+
+func (n *buildNamespace) Close() error {
+	if n.endpoint == nil {
+		return nil
+	}
+	return n.endpoint.Close()
+}
+
+func (*buildNamespace) Sample() (*resourcestypes.NetworkSample, error) { return nil, nil }

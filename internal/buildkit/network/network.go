@@ -1,0 +1,230 @@
+//go:build linux
+
+// Package network gives each run of a task its own Linux bridge, and each
+// container on it its own network namespace, by netlink and nftables alone:
+// no CNI plugin, no iptables binary, no daemon of its own.
+//
+// What a container can reach, and what it cannot:
+//
+//	other containers on the same bridge     yes
+//	the outside, by masquerade              yes, but not link-local addresses
+//	containers on any other acrd bridge     no
+//	any address of the host, any port       no (loopback, bridge, interfaces)
+//
+// The words: a [Pool] owns the addresses and the packet filter of one engine,
+// a [Bridge] is the network of one run, an [Endpoint] is one container's end.
+package network
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// InterfacePrefix begins the name of every interface that an acrd on this
+// host makes. The packet filter relies on it: whatever is not of the same
+// bridge but has this prefix belongs to somebody else's run.
+const InterfacePrefix = "acrd"
+
+// DefaultSubnets is where runs get their addresses when nothing else is said.
+var DefaultSubnets = netip.MustParsePrefix("172.28.0.0/14")
+
+// bridgeBits is the size of one bridge's subnet: 1,021 containers at a time.
+const bridgeBits = 22
+
+// ErrCapability says that this process may not, or this kernel cannot, make
+// the networks that runs need. It is final: trying again changes nothing.
+var ErrCapability = errors.New("network capability missing")
+
+// A Pool makes bridges. It is safe for concurrent use. Two pools on one host
+// must differ in Instance.
+type Pool struct {
+	// Instance tells the pools of one host apart: five letters or digits,
+	// part of every interface name.
+	Instance string
+	// Subnets is where bridges take their addresses from; the zero value
+	// means DefaultSubnets. Parts that the host already routes are skipped.
+	Subnets netip.Prefix
+
+	filter *filter
+	mu     sync.Mutex // guards taken
+	taken  map[netip.Prefix]bool
+}
+
+// Open installs the packet filter and turns on forwarding. An error that
+// wraps ErrCapability names what is missing. Call Close when no bridge is
+// left.
+func (p *Pool) Open() error {
+	if len(p.Instance) != 5 {
+		return fmt.Errorf("instance %q: want five letters or digits", p.Instance)
+	}
+	if !p.Subnets.IsValid() {
+		p.Subnets = DefaultSubnets
+	}
+	p.taken = map[netip.Prefix]bool{}
+	if err := probe(); err != nil {
+		return err
+	}
+	f, err := installFilter(p.tableName(), p.Subnets)
+	if err != nil {
+		return err
+	}
+	p.filter = f
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return errors.Join(fmt.Errorf("%w: turn on net.ipv4.ip_forward: %w", ErrCapability, err), f.remove())
+	}
+	return nil
+}
+
+// Close removes the packet filter. Forwarding stays on, because others on
+// this host may have come to need it.
+func (p *Pool) Close() error { return p.filter.remove() }
+
+// Sweep deletes what pools of the same Instance left behind when they were
+// killed. It says how many interfaces it removed. Call it before Open.
+func (p *Pool) Sweep() (int, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("list interfaces: %w", err)
+	}
+	swept := 0
+	var errs []error
+	for _, link := range links {
+		if !p.owns(link.Attrs().Name) {
+			continue
+		}
+		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("delete interface %s: %w", link.Attrs().Name, err))
+			continue
+		}
+		swept++
+	}
+	return swept, errors.Join(errs...)
+}
+
+// BridgeOptions say what kind of bridge to make. The zero value is a run's.
+type BridgeOptions struct {
+	// Isolated keeps the containers of this bridge from each other.
+	Isolated bool
+	// Inward cuts the bridge off from the outside.
+	Inward bool
+}
+
+// Bridge makes a network. The name is only a seed for the interface's name:
+// any text that is unique among the living bridges of this pool.
+func (p *Pool) Bridge(_ context.Context, name string, o BridgeOptions) (*Bridge, error) {
+	subnet, err := p.take()
+	if err != nil {
+		return nil, err
+	}
+	b := &Bridge{pool: p, options: o, subnet: subnet, given: map[string]*lease{}}
+	if err := b.up(p.interfaceName(name)); err != nil {
+		p.give(subnet)
+		return nil, fmt.Errorf("bridge for %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// take finds a subnet that neither this pool nor the host uses.
+func (p *Pool) take() (netip.Prefix, error) {
+	routed, err := hostPrefixes()
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for sub := netip.PrefixFrom(p.Subnets.Masked().Addr(), bridgeBits); p.Subnets.Contains(sub.Addr()); sub = nextSubnet(sub) {
+		if p.taken[sub] || overlapsAny(sub, routed) {
+			continue
+		}
+		p.taken[sub] = true
+		return sub, nil
+	}
+	return netip.Prefix{}, fmt.Errorf("no free subnet left in %s: give the daemon a larger one with --subnets", p.Subnets)
+}
+
+func (p *Pool) give(sub netip.Prefix) {
+	p.mu.Lock()
+	delete(p.taken, sub)
+	p.mu.Unlock()
+}
+
+func (p *Pool) tableName() string { return InterfacePrefix + "_" + p.Instance }
+
+func (p *Pool) owns(name string) bool {
+	prefix := InterfacePrefix + p.Instance
+	return len(name) > len(prefix) && name[:len(prefix)] == prefix
+}
+
+// interfaceName fits into the kernel's 15 bytes: acrd + instance + hash.
+func (p *Pool) interfaceName(seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	name := InterfacePrefix + p.Instance + hex.EncodeToString(sum[:])
+	return name[:15]
+}
+
+// probe asks the kernel for the one thing everything else rests on.
+func probe() error {
+	if err := unix.Access("/proc/net/netlink", unix.R_OK); err != nil {
+		return fmt.Errorf("%w: netlink: %w", ErrCapability, err)
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	for _, need := range []struct {
+		bit  uint
+		name string
+	}{{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}} {
+		if data[need.bit/32].Effective&(1<<(need.bit%32)) == 0 {
+			return fmt.Errorf("%w: this process lacks %s", ErrCapability, need.name)
+		}
+	}
+	return nil
+}
+
+// hostPrefixes are the networks that the host has an address in or a route to.
+func hostPrefixes() ([]netip.Prefix, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var all []netip.Prefix
+	for _, r := range routes {
+		if r.Dst == nil {
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+			ones, _ := r.Dst.Mask.Size()
+			if ones > 0 {
+				all = append(all, netip.PrefixFrom(addr.Unmap(), ones))
+			}
+		}
+	}
+	return all, nil
+}
+
+func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
+	for _, o := range others {
+		if p.Overlaps(o) {
+			return true
+		}
+	}
+	return false
+}
+
+func nextSubnet(p netip.Prefix) netip.Prefix {
+	a := p.Addr().As4()
+	n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
+	n += 1 << (32 - p.Bits())
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), p.Bits())
+}

@@ -1,0 +1,210 @@
+package buildkit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"acrd/internal/buildkit/control"
+	"acrd/steps"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client"
+	bksession "github.com/moby/buildkit/session"
+	"golang.org/x/sync/errgroup"
+)
+
+// A runSession is one run in the engine child. It implements steps.Session.
+type runSession struct {
+	engine *Engine
+	gen    *generation
+	place  *steps.Place
+
+	execs    atomic.Int64
+	detached sync.WaitGroup
+	stopping chan struct{} // closed when detached commands must end
+
+	mu     sync.Mutex // guards what follows
+	images map[string]*runImage
+	loan   *loan
+	closed bool
+}
+
+// A runImage is an image that this run has built.
+type runImage struct {
+	name   string // in the engine's store
+	digest string
+}
+
+func newSession(e *Engine, g *generation, p *steps.Place) *runSession {
+	return &runSession{engine: e, gen: g, place: p, images: map[string]*runImage{}, stopping: make(chan struct{})}
+}
+
+func (s *runSession) allowed(word string) bool { return slices.Contains(s.place.Allow, word) }
+
+// Close ends the detached commands, gives BuildKit back what the run held, and
+// removes everything else that the engine has of it.
+func (s *runSession) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	loan := s.loan
+	s.mu.Unlock()
+	ctx, cancel := s.gen.bind(ctx)
+	defer cancel()
+	close(s.stopping)
+	s.detached.Wait()
+	err := s.gen.control.CloseRun(ctx, s.place.Run)
+	if loan != nil {
+		err = errors.Join(err, loan.end())
+	}
+	if errors.Is(s.gen.blame(ctx, err), steps.ErrEngineStopped) {
+		return nil // nothing is left of the run: the next child reaps it
+	}
+	return err
+}
+
+// A loan is what a run's commands and pushes borrow from BuildKit: a session
+// with the run's credentials, and a solve that holds the images in use. Runs
+// that only build do without.
+type loan struct {
+	session *bksession.Session
+	cancel  context.CancelFunc
+	group   *errgroup.Group
+}
+
+// end takes the loan back. The solve has ended already, with the run.
+func (l *loan) end() error {
+	err := l.session.Close()
+	l.cancel()
+	_ = l.group.Wait() // its end was asked for
+	return err
+}
+
+// borrow takes out the loan when it is first needed.
+func (s *runSession) borrow() (*loan, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, errors.New("the run is closed")
+	case s.loan != nil:
+		return s.loan, nil
+	}
+	// Its life is the run's, not that of the step that needed it first.
+	ctx, cancel := s.gen.bind(context.Background())
+	bk, err := bksession.NewSession(ctx, "")
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	bk.Allow(newAuth(s.place.Credentials))
+	l := &loan{session: bk, cancel: cancel, group: &errgroup.Group{}}
+	l.group.Go(func() error { return bk.Run(ctx, s.gen.kit.Dialer()) })
+	l.group.Go(func() error {
+		_, err := s.gen.kit.Solve(ctx, nil, client.SolveOpt{
+			Frontend: control.RunFrontend, FrontendAttrs: map[string]string{control.RunOption: s.place.Run},
+			SharedSession: bk, SessionPreInitialized: true, Internal: true,
+		}, nil)
+		return err
+	})
+	s.loan = l
+	return l, nil
+}
+
+// sessionID is for pushes: without credentials there is nothing to lend.
+func (s *runSession) sessionID() (string, error) {
+	if len(s.place.Credentials) == 0 {
+		return "", nil
+	}
+	l, err := s.borrow()
+	if err != nil {
+		return "", err
+	}
+	return l.session.ID(), nil
+}
+
+// own finds an image of this run by any of its names.
+func (s *runSession) own(ref string) (*runImage, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.images[familiar(ref)]
+	return i, ok
+}
+
+func (s *runSession) keep(tags []string, i *runImage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range tags {
+		s.images[familiar(t)] = i
+	}
+}
+
+// storeName is what the engine's store calls the image of a tag: valid for
+// any tag, and different for each run.
+func (s *runSession) storeName(tag string) string {
+	sum := sha256.Sum256([]byte(familiar(tag)))
+	return control.ImageName(s.place.Run, hex.EncodeToString(sum[:16]))
+}
+
+// familiar is a reference as people write it, without what docker adds.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+}
+
+// secretFiles are what the engine keeps in memory for the run: volumes, and
+// the docker config that steps find in their home.
+func (s *runSession) secretFiles() map[string][]byte {
+	files := map[string][]byte{"docker/config.json": dockerConfig(s.place.Credentials)}
+	for _, v := range s.place.Volumes {
+		for name, content := range v.Files {
+			files["volumes/"+v.Name+"/"+name] = content
+		}
+	}
+	return files
+}
+
+// dockerConfig is ~/.docker/config.json with the run's credentials, which is
+// how tools in steps log in to the run's registries.
+func dockerConfig(credentials []steps.Credential) []byte {
+	type auth struct {
+		Auth string `json:"auth"`
+	}
+	config := struct {
+		Auths map[string]auth `json:"auths"`
+	}{map[string]auth{}}
+	for _, c := range credentials {
+		config.Auths[c.Registry] = auth{base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))}
+	}
+	b, err := json.Marshal(config)
+	if err != nil { // strings always encode
+		return []byte("{}")
+	}
+	return b
+}
+
+// doorAddress is where a step finds the daemon's registry: under the very name
+// that its images have.
+func doorAddress(registry string) string {
+	_, port, err := net.SplitHostPort(registry)
+	if err != nil {
+		port = "80"
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}

@@ -19,6 +19,7 @@ import (
 var layers = map[string][]string{
 	"steps":               {},
 	"internal/dockerfile": {},
+	"internal/registry":   {},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},

@@ -1,0 +1,145 @@
+// Package registry is an OCI registry on a folder, as an http.Handler.
+//
+// Behind it works distribution (github.com/distribution/distribution), which
+// owns the files: blobs, manifests, tags, uploads. In front of it stands our
+// own code, which every request passes. The front
+//
+//   - answers the referrers API, which distribution does not have;
+//   - lets through only paths that are well-formed, so that no name, tag,
+//     digest or session id can mean anything but itself on disk;
+//   - bounds what a request may cost: manifests of 4 MiB, pages of 1,000;
+//   - turns distribution's internal errors into answers without our paths.
+//
+// Words: a referrer is a manifest that names another as its subject.
+//
+// The package knows no users (whoever reaches the handler may push and
+// delete), sends no events, and never gives disk space back by itself:
+// see PurgeUploads for abandoned uploads; blobs without a manifest stay.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Options configure Open.
+type Options struct {
+	// Dir is the folder that holds everything; Open makes it if it is missing.
+	// Two open registries must not share one.
+	Dir string
+
+	// Log receives our warnings and distribution's; nil discards them.
+	//
+	// Distribution logs to the logger that logrus keeps for the whole process.
+	// Open takes that logger over, so it is the Log of the last Open that
+	// counts, and what other users of logrus write arrives there too.
+	Log *slog.Logger
+}
+
+// Registry is an open registry. Its methods are safe for concurrent use.
+type Registry struct {
+	log     *slog.Logger
+	backend *backend
+
+	// referrers may name manifests that do not exist (any more), but names
+	// every one that does: an entry is written before its manifest, and removed
+	// after it. Hence only entries whose manifest exists are ever told.
+	referrers *referrers
+	pair      sync.Mutex // guards that order for one manifest against a second request
+
+	mu       sync.Mutex // guards closed: no request joins requests once it is true
+	closed   bool
+	requests sync.WaitGroup
+	shut     func() error // once
+}
+
+// Open opens the registry in o.Dir. It starts nothing that Close does not end,
+// and keeps no hold of ctx. The caller must call Close.
+func Open(ctx context.Context, o Options) (*Registry, error) {
+	if o.Dir == "" {
+		return nil, errors.New("open registry: no folder given")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	redirectLogrus(o.Log)
+	refs, err := openReferrers(filepath.Join(dir, "referrers"))
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	b, err := openBackend(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
+	}
+	r := &Registry{log: o.Log, backend: b, referrers: refs}
+	r.shut = sync.OnceValue(func() error { return errors.Join(b.close(), refs.close()) })
+	return r, nil
+}
+
+// ServeHTTP answers everything at and below /v2/. The request must carry that
+// prefix: mount the registry with mux.Handle("/v2/", r). URLs in answers start
+// with the host that the client asked for, or that X-Forwarded-Host or
+// Forwarded names. After Close every answer is 503.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff") // blobs are strangers' bytes on our origin
+	if !r.enter() {
+		faultClosed.serve(w)
+		return
+	}
+	defer r.requests.Done()
+
+	req = req.Clone(req.Context()) // ours to change
+	rt, bad := parseRoute(req)
+	if bad == nil {
+		bad = bound(req, rt)
+	}
+	if bad != nil {
+		bad.serve(w)
+		return
+	}
+	switch {
+	case rt.kind == kindReferrers:
+		r.serveReferrers(w, req, rt)
+	case rt.kind == kindManifest && req.Method == http.MethodPut:
+		r.putManifest(w, req, rt)
+	case rt.kind == kindManifest && req.Method == http.MethodDelete:
+		r.deleteManifest(w, req, rt)
+	default:
+		r.backend.serve(&response{ResponseWriter: w}, req)
+	}
+}
+
+// enter reports whether a request may begin; then requests.Done ends it.
+func (r *Registry) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.requests.Add(1)
+	return true
+}
+
+// Close refuses new requests, waits for those that run, and then lets go of
+// the folder. It interrupts nobody: shut the http.Server down first, or a slow
+// client holds Close up. Calling it again waits too and returns the same.
+func (r *Registry) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.requests.Wait()
+	return r.shut()
+}

@@ -36,8 +36,8 @@ var (
 )
 
 // expandAliases takes the alias block out of the text and replaces $names in
-// the rest.
-func expandAliases(text string, v Values) (string, error) {
+// the rest. It also returns all names.
+func expandAliases(text string, v Values) (string, map[string]string, error) {
 	block, rest := splitAliasBlock(text)
 	names := map[string]string{}
 	for k, image := range DefaultImageAliases {
@@ -50,18 +50,18 @@ func expandAliases(text string, v Values) (string, error) {
 	if block != "" {
 		rendered, err := execute("alias", block, v)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		own, d, err := readAliases(rendered)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		for k, value := range own {
 			names[k] = value
 		}
 		directive = d
 	}
-	return replaceAliases(rest, directive, names), nil
+	return replaceAliases(rest, directive, names), names, nil
 }
 
 // splitAliasBlock separates the top-level alias key from the rest, whose

@@ -87,22 +87,26 @@ func (c *CmdFlags) flags() flagSet {
 	return fs
 }
 
-func (c *Cmd) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
+// op is what the engine is asked for.
+func (c *Cmd) op(s *Step) *ExecOp {
 	op := &ExecOp{
 		Step: s.ID, Image: c.Image, Args: c.Args, RunFlags: c.Flags.RunFlags,
-		Env: s.Env, WorkDir: s.WorkingDirectory, Network: s.Network,
+		Env: s.Env, WorkDir: s.WorkingDirectory, Network: s.Network, Pull: s.Pull,
 		Ports: s.Ports, Volumes: s.VolumeMounts, Detach: s.Detach,
 	}
 	op.User, op.Privileged = s.User, s.Privileged
 	if s.EntryPoint != "" {
 		op.Entrypoint = []string{s.EntryPoint}
 	}
+	return op
+}
+
+func (c *Cmd) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	if s.Pull {
 		env.Notice("Step specified pull. Performing an explicit pull...")
-		op.Pull = true
 	}
 	env.Notice("Launching container with name: %s", s.ID)
-	err := env.Engine.Exec(ctx, op, Output{env.Output, env.Output})
+	err := env.Engine.Exec(ctx, c.op(s), Output{env.Output, env.Output})
 	if err == nil {
 		env.Notice("Successfully executed container: %s", s.ID)
 	}
@@ -167,6 +171,6 @@ func ulimit(into *[]Ulimit) func(string) error {
 	}
 }
 
-// detachedGrace is how long a detached container has to end by itself when its
+// DetachedGrace is how long a detached container has to end by itself when its
 // run is over.
 const DetachedGrace = 2 * time.Second

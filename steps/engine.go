@@ -46,8 +46,11 @@ type Place struct {
 	// Allow are the entitlements that the owner has granted to this run.
 	Allow []string
 	// Agents connect to the SSH agents that the request brought, by id.
-	Agents map[string]func(context.Context) (io.ReadWriteCloser, error)
+	Agents map[string]Dial
 }
+
+// Dial connects to something that the request brought.
+type Dial = func(context.Context) (io.ReadWriteCloser, error)
 
 // A Credential opens one registry.
 type Credential struct{ Registry, Username, Password string }
@@ -202,6 +205,34 @@ func (n Need) Refusal() error {
 	return &RefusedError{fmt.Sprintf("step %s: %s needs the entitlement %s, which this run does not have: the owner grants it with --allow %s",
 		n.Step, n.What, n.Entitlement, n.Entitlement)}
 }
+
+// Needs lists the entitlements that the file's steps ask for.
+func (f *File) Needs() []Need {
+	var needs []Need
+	for _, s := range f.Steps {
+		switch do := s.Do.(type) {
+		case *Cmd:
+			needs = append(needs, do.op(s).Needs()...)
+		case *Build:
+			needs = append(needs, do.Options.needs(s.ID)...)
+		}
+	}
+	return needs
+}
+
+func (o *BuildOptions) needs(step string) []Need {
+	var needs []Need
+	for _, word := range o.Allow {
+		needs = append(needs, Need{step, "--allow " + word, word})
+	}
+	if o.Network == "host" {
+		needs = append(needs, Need{step, "--network host", AllowHostNet})
+	}
+	return needs
+}
+
+// Needs lists the entitlements that the build asks for.
+func (op *BuildOp) Needs() []Need { return op.needs(op.Step) }
 
 // Needs lists the entitlements that the command asks for.
 func (op *ExecOp) Needs() []Need {

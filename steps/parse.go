@@ -549,7 +549,7 @@ func (p *parser) action(f *File, s *rawStep, out *Step, at func(string) *yaml.No
 	case s.cmd != "":
 		key, err = "cmd", p.cmd(s, out)
 	default:
-		out.Do = newPush(s.push)
+		out.Do = NewPush(s.push)
 		err = checkRefs(s.push)
 	}
 	if s.disableWorkingDirectoryOverride && s.cmd != "" {

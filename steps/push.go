@@ -20,7 +20,8 @@ const pushAttempts = 3
 
 var pushWaits = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second}
 
-func newPush(refs []string) *Push {
+// NewPush pushes images in order, each once.
+func NewPush(refs []string) *Push {
 	p := &Push{}
 	for _, r := range refs {
 		if r = normalTag(r); !slices.Contains(p.Refs, r) {

@@ -34,21 +34,41 @@ const DateLayout = "20060102-150405z"
 // Date formats t for RunValues.Date.
 func Date(t time.Time) string { return t.UTC().Format(DateLayout) }
 
+// Rendered is a task file after aliases and templates.
+type Rendered struct {
+	Text []byte
+	// Aliases are the names that the first word of a cmd may be; nil for a
+	// version without aliases.
+	Aliases map[string]string
+}
+
+// Load renders and parses a task file. A file that is wrong is an Errors.
+func Load(name string, src []byte, v Values, o Options) (*File, error) {
+	r, err := Render(name, src, v)
+	if err != nil {
+		return nil, Errors{{File: name, Msg: err.Error()}}
+	}
+	o.ImageAliases = r.Aliases
+	return Parse(name, r.Text, o)
+}
+
 // Render expands $aliases and {{templates}} in a task file, in acb's order:
 // comment lines go first, then aliases are replaced, then templates executed.
-func Render(name string, src []byte, v Values) ([]byte, error) {
+func Render(name string, src []byte, v Values) (*Rendered, error) {
 	text := withoutComments(string(src))
+	r := &Rendered{}
 	if hasAliases(findVersion(text)) {
 		var err error
-		if text, err = expandAliases(text, v); err != nil {
-			return nil, fmt.Errorf("%s: unable to search/replace aliases in task: %w", name, err)
+		if text, r.Aliases, err = expandAliases(text, v); err != nil {
+			return nil, fmt.Errorf("unable to search/replace aliases in task: %w", err)
 		}
 	}
 	out, err := execute(name, text, v)
 	if err != nil {
 		return nil, err
 	}
-	return []byte(out), nil
+	r.Text = []byte(out)
+	return r, nil
 }
 
 // withoutComments drops every line that begins with #, wherever it is.
@@ -81,6 +101,15 @@ func findVersion(text string) string {
 }
 
 func hasAliases(version string) bool { return version >= "v1.1.0" }
+
+// RenderWord expands {{templates}} in one word of a docker build's command
+// line, where there are no aliases.
+func RenderWord(word string, v Values) (string, error) {
+	if !strings.Contains(word, "{{") {
+		return word, nil
+	}
+	return execute(word, word, v)
+}
 
 // execute runs the text as a Go template. What is missing becomes nothing.
 func execute(name, text string, v Values) (string, error) {

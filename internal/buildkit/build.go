@@ -26,10 +26,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Build builds an image with a session of its own: a second build in one
-// session would see the files of the first.
+// Build builds an image and keeps it in the engine's store. It has a BuildKit
+// session of its own: a second build in one session would see the files of the
+// first.
 func (s *runSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer) (*steps.Image, error) {
-	if err := s.permitBuild(op); err != nil {
+	if err := s.permit(op.Needs()); err != nil {
 		return nil, err
 	}
 	in, err := openInputs(op)
@@ -37,31 +38,44 @@ func (s *runSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer
 		return nil, &steps.BuildError{Err: err}
 	}
 	defer in.close()
-	solve, err := s.solveOptions(op, in)
+	o, err := s.solveOptions(op, in)
 	if err != nil {
 		return nil, err
 	}
+	if len(op.Tags) > 0 {
+		attrs := exportAttributes(op)
+		attrs["name"] = s.storeName(op.Tags[0])
+		o.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: attrs}}
+	}
 	bound, cancel := s.gen.bind(ctx)
 	defer cancel()
-	response, err := s.solve(bound, solve, op, out)
+	response, err := s.solve(bound, o, op, out)
 	if err != nil {
-		return nil, s.buildError(ctx, bound, err)
+		if blamed := s.gen.blame(bound, err); errors.Is(blamed, steps.ErrEngineStopped) && context.Cause(ctx) == nil {
+			return nil, blamed
+		}
+		return nil, buildError(ctx, err)
 	}
-	return s.built(op, in, response)
+	image, err := s.built(op, in, response)
+	if err == nil {
+		s.keep(op.Tags, &runImage{name: "docker-image://" + s.storeName(first(op.Tags)), digest: image.Digest})
+	}
+	return image, err
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
 }
 
 // solve runs the build, and once more if the disk was full and could be freed.
 func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
 	for try := 0; ; try++ {
-		statuses := make(chan *client.SolveStatus)
-		shown := make(chan error, 1)
-		go func() { shown <- show(ctx, statuses, out, op.Progress) }()
-		r, err := s.gen.kit.Solve(ctx, nil, o, statuses)
-		if e := <-shown; err == nil && e != nil {
-			err = e
-		}
+		response, err := solve(ctx, s.gen.kit, o, op, out)
 		if err == nil {
-			return r.ExporterResponse, nil
+			return response, nil
 		}
 		full := status.Code(err) == codes.ResourceExhausted || strings.Contains(err.Error(), "no space left on device")
 		if !full || try > 0 || ctx.Err() != nil {
@@ -74,11 +88,23 @@ func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.Bui
 	}
 }
 
-func (s *runSession) built(op *steps.BuildOp, in *inputs, response map[string]string) (*steps.Image, error) {
-	image := &steps.Image{Tags: op.Tags, Digest: response["containerimage.digest"], Built: time.Now()}
-	if len(op.Tags) > 0 {
-		s.keep(op.Tags, &runImage{name: s.storeName(op.Tags[0]), digest: image.Digest})
+// solve runs one build and shows its progress.
+func solve(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
+	statuses := make(chan *client.SolveStatus)
+	shown := make(chan error, 1)
+	go func() { shown <- show(ctx, statuses, out, op.Progress) }()
+	r, err := kit.Solve(ctx, nil, o, statuses)
+	if e := <-shown; err == nil && e != nil {
+		err = e
 	}
+	if err != nil {
+		return nil, err
+	}
+	return r.ExporterResponse, nil
+}
+
+func (s *workshop) built(op *steps.BuildOp, in *inputs, response map[string]string) (*steps.Image, error) {
+	image := &steps.Image{Tags: op.Tags, Digest: response["containerimage.digest"], Built: time.Now()}
 	var resolved []control.Resolved
 	if text := response[control.ResolvedKey]; text != "" {
 		if err := json.Unmarshal([]byte(text), &resolved); err != nil {
@@ -91,7 +117,7 @@ func (s *runSession) built(op *steps.BuildOp, in *inputs, response map[string]st
 
 // dependencies joins what the Dockerfile says about the role of an image with
 // what BuildKit found under its name.
-func (s *runSession) dependencies(image *steps.Image, scan *dockerfile.Scan, resolved []control.Resolved) {
+func (s *workshop) dependencies(image *steps.Image, scan *dockerfile.Scan, resolved []control.Resolved) {
 	digest := map[string]string{}
 	for _, r := range resolved {
 		digest[familiar(r.Ref)] = r.Digest
@@ -112,22 +138,8 @@ func (s *runSession) dependencies(image *steps.Image, scan *dockerfile.Scan, res
 	}
 }
 
-// permitBuild refuses entitlements that the owner has not granted. BuildKit
-// refuses them again, in the middle of the build.
-func (s *runSession) permitBuild(op *steps.BuildOp) error {
-	for _, word := range op.Allow {
-		if !s.allowed(word) {
-			return steps.Need{Step: op.Step, What: "--allow " + word, Entitlement: word}.Refusal()
-		}
-	}
-	if op.Network == "host" && !s.allowed(steps.AllowHostNet) {
-		return steps.Need{Step: op.Step, What: "--network host", Entitlement: steps.AllowHostNet}.Refusal()
-	}
-	return nil
-}
-
 // buildEntitlements are the words that BuildKit knows among those granted.
-func (s *runSession) buildEntitlements() []string {
+func (s *workshop) buildEntitlements() []string {
 	var words []string
 	for _, w := range []string{steps.AllowInsecure, steps.AllowHostNet, steps.AllowDevice} {
 		if s.allowed(w) {
@@ -137,7 +149,7 @@ func (s *runSession) buildEntitlements() []string {
 	return words
 }
 
-func (s *runSession) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt, error) {
+func (s *workshop) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt, error) {
 	attrs, err := s.attributes(op, in)
 	if err != nil {
 		return client.SolveOpt{}, err
@@ -169,17 +181,14 @@ func (s *runSession) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOp
 			"ref": op.CacheRef, "mode": "max", "ignore-error": "true", // a cache is not worth a failed build
 		}})
 	}
-	if len(op.Tags) > 0 {
-		o.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: s.exportAttributes(op)}}
-	}
 	return o, nil
 }
 
-// exportAttributes keep the image in the engine's store. Compressing costs
-// more than building, so only what will be pushed is compressed, and then all
-// of it: what an earlier run left uncompressed must not change the digest.
-func (s *runSession) exportAttributes(op *steps.BuildOp) map[string]string {
-	attrs := map[string]string{"name": s.storeName(op.Tags[0]), "compression": "uncompressed"}
+// exportAttributes are those of the image. Compressing costs more than
+// building, so only what will be pushed is compressed, and then all of it: what
+// an earlier run left uncompressed must not change the digest.
+func exportAttributes(op *steps.BuildOp) map[string]string {
+	attrs := map[string]string{"compression": "uncompressed"}
 	if op.Pushed {
 		attrs["compression"], attrs["force-compression"] = "gzip", "true"
 	}
@@ -195,7 +204,7 @@ func (s *runSession) exportAttributes(op *steps.BuildOp) map[string]string {
 }
 
 // attributes are the options of the Dockerfile frontend.
-func (s *runSession) attributes(op *steps.BuildOp, in *inputs) (map[string]string, error) {
+func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string, error) {
 	a := map[string]string{
 		"filename": in.dockerfile,
 		// An image that names another frontend is not run as one.
@@ -254,12 +263,12 @@ func (s *runSession) attributes(op *steps.BuildOp, in *inputs) (map[string]strin
 }
 
 // ownContexts let FROM and COPY --from find what the run has built.
-func (s *runSession) ownContexts() map[string]string {
+func (s *workshop) ownContexts() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	contexts := map[string]string{}
 	for name, image := range s.images {
-		contexts["context:"+name] = "docker-image://" + image.name
+		contexts["context:"+name] = image.name
 	}
 	return contexts
 }
@@ -278,7 +287,7 @@ func attestations(attrs map[string]string, specs []string) error {
 
 // namedContexts are --build-context NAME=VALUE: an image, a URL, or a folder
 // of the workspace.
-func (s *runSession) namedContexts(attrs map[string]string, op *steps.BuildOp, in *inputs) error {
+func (s *workshop) namedContexts(attrs map[string]string, op *steps.BuildOp, in *inputs) error {
 	for i, spec := range op.Contexts {
 		name, value, ok := strings.Cut(spec, "=")
 		if !ok || name == "" {
@@ -286,7 +295,7 @@ func (s *runSession) namedContexts(attrs map[string]string, op *steps.BuildOp, i
 		}
 		if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
 			if own, ok := s.own(image); ok {
-				value = "docker-image://" + own.name
+				value = own.name
 			}
 			attrs["context:"+name] = value
 			continue
@@ -330,13 +339,10 @@ func cacheEntries(specs []string) ([]client.CacheOptionsEntry, error) {
 }
 
 // buildError says whose fault it is: a Dockerfile's command (its exit code),
-// the build's input, the engine's.
-func (s *runSession) buildError(ctx, bound context.Context, err error) error {
+// or what the build was given.
+func buildError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
-	}
-	if blamed := s.gen.blame(bound, err); errors.Is(blamed, steps.ErrEngineStopped) {
-		return blamed
 	}
 	var exit *gatewaypb.ExitError
 	if errors.As(err, &exit) && exit.ExitCode != gatewaypb.UnknownExitStatus {

@@ -76,7 +76,7 @@ func (e *Engine) Open(ctx context.Context, p *steps.Place) (steps.Session, error
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(e, g, p)
+	s := newSession(g, p)
 	open := control.OpenRun{Dir: p.Dir, Secret: s.secretFiles(), Limits: control.Limits{}}
 	if s.allowed(steps.AllowRegistry) && e.options.RegistrySocket != "" {
 		open.Registry = &control.Door{Address: doorAddress(p.Registry), Socket: e.options.RegistrySocket}

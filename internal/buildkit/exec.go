@@ -26,7 +26,7 @@ const (
 
 // Exec runs a command in a container of the run.
 func (s *runSession) Exec(ctx context.Context, op *steps.ExecOp, out steps.Output) error {
-	if err := s.permit(op); err != nil {
+	if err := s.permit(op.Needs()); err != nil {
 		return err
 	}
 	if _, err := s.borrow(); err != nil {
@@ -118,9 +118,10 @@ func exitError(e control.Exit) error {
 	return &steps.ExitError{Code: e.Code, Reason: e.Reason}
 }
 
-// permit refuses what the owner has not granted to this run.
-func (s *runSession) permit(op *steps.ExecOp) error {
-	for _, need := range op.Needs() {
+// permit refuses what the owner has not granted to this run. Of a build's
+// needs BuildKit sees those in the Dockerfile, and refuses them itself.
+func (s *workshop) permit(needs []steps.Need) error {
+	for _, need := range needs {
 		if !s.allowed(need.Entitlement) {
 			return need.Refusal()
 		}
@@ -148,7 +149,7 @@ func (s *runSession) execSpec(op *steps.ExecOp) (control.Exec, error) {
 		x.Ulimits = append(x.Ulimits, control.Ulimit(u))
 	}
 	if own, ok := s.own(op.Image); ok {
-		x.Image, x.Own = own.name, true
+		x.Image, x.Own = strings.TrimPrefix(own.name, "docker-image://"), true
 	} else {
 		named, err := normalized(op.Image)
 		if err != nil {

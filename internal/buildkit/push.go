@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"acrd/internal/buildkit/control"
 	"acrd/steps"
@@ -15,7 +16,7 @@ import (
 func (s *runSession) Push(ctx context.Context, ref string, _ io.Writer) (*steps.Pushed, error) {
 	image, ok := s.own(ref)
 	if !ok {
-		return nil, &steps.RefusedError{Reason: fmt.Sprintf("image %s was not built in this run: push what a build step has tagged with -t", ref)}
+		return nil, notBuilt(ref)
 	}
 	target, err := normalized(ref)
 	if err != nil {
@@ -27,11 +28,15 @@ func (s *runSession) Push(ctx context.Context, ref string, _ io.Writer) (*steps.
 	}
 	bound, cancel := s.gen.bind(ctx)
 	defer cancel()
-	pushed, err := s.gen.control.Push(bound, s.place.Run, control.Push{Name: image.name, Ref: target, Session: sid})
+	pushed, err := s.gen.control.Push(bound, s.place.Run, control.Push{Name: strings.TrimPrefix(image.name, "docker-image://"), Ref: target, Session: sid})
 	if err != nil {
 		return nil, s.gen.blame(bound, err)
 	}
 	return &steps.Pushed{Ref: ref, Digest: pushed.Digest, MediaType: pushed.MediaType, Size: pushed.Size}, nil
+}
+
+func notBuilt(ref string) error {
+	return &steps.RefusedError{Reason: fmt.Sprintf("image %s was not built in this run: push what a build step has tagged with -t", ref)}
 }
 
 // normalized is a reference with its registry and tag spelt out.

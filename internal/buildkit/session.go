@@ -23,45 +23,52 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// A workshop is what builds of one run have in common: what the run may do,
+// and what it has built.
+type workshop struct {
+	place *steps.Place
+
+	mu     sync.Mutex // guards images
+	images map[string]*runImage
+}
+
+// A runImage is an image that this run has built. Its name is how BuildKit
+// finds it, docker-image://... or oci-layout://...
+type runImage struct{ name, digest string }
+
+func newWorkshop(p *steps.Place) workshop { return workshop{place: p, images: map[string]*runImage{}} }
+
+func (s *workshop) allowed(word string) bool { return slices.Contains(s.place.Allow, word) }
+
 // A runSession is one run in the engine child. It implements steps.Session.
 type runSession struct {
-	engine *Engine
-	gen    *generation
-	place  *steps.Place
+	workshop
+	gen *generation
 
 	execs    atomic.Int64
 	detached sync.WaitGroup
 	stopping chan struct{} // closed when detached commands must end
 
-	mu     sync.Mutex // guards what follows
-	images map[string]*runImage
+	state  sync.Mutex // guards what follows
 	loan   *loan
 	closed bool
 }
 
-// A runImage is an image that this run has built.
-type runImage struct {
-	name   string // in the engine's store
-	digest string
+func newSession(g *generation, p *steps.Place) *runSession {
+	return &runSession{workshop: newWorkshop(p), gen: g, stopping: make(chan struct{})}
 }
-
-func newSession(e *Engine, g *generation, p *steps.Place) *runSession {
-	return &runSession{engine: e, gen: g, place: p, images: map[string]*runImage{}, stopping: make(chan struct{})}
-}
-
-func (s *runSession) allowed(word string) bool { return slices.Contains(s.place.Allow, word) }
 
 // Close ends the detached commands, gives BuildKit back what the run held, and
 // removes everything else that the engine has of it.
 func (s *runSession) Close(ctx context.Context) error {
-	s.mu.Lock()
+	s.state.Lock()
 	if s.closed {
-		s.mu.Unlock()
+		s.state.Unlock()
 		return nil
 	}
 	s.closed = true
 	loan := s.loan
-	s.mu.Unlock()
+	s.state.Unlock()
 	ctx, cancel := s.gen.bind(ctx)
 	defer cancel()
 	close(s.stopping)
@@ -95,8 +102,8 @@ func (l *loan) end() error {
 
 // borrow takes out the loan when it is first needed.
 func (s *runSession) borrow() (*loan, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.state.Lock()
+	defer s.state.Unlock()
 	switch {
 	case s.closed:
 		return nil, errors.New("the run is closed")
@@ -137,14 +144,14 @@ func (s *runSession) sessionID() (string, error) {
 }
 
 // own finds an image of this run by any of its names.
-func (s *runSession) own(ref string) (*runImage, bool) {
+func (s *workshop) own(ref string) (*runImage, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, ok := s.images[familiar(ref)]
 	return i, ok
 }
 
-func (s *runSession) keep(tags []string, i *runImage) {
+func (s *workshop) keep(tags []string, i *runImage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range tags {

@@ -22,7 +22,7 @@ type dialAgent = func(context.Context) (io.ReadWriteCloser, error)
 
 // agents serve the SSH agents of a build: the requester's own, connected
 // through the daemon, or one made here from keys of the workspace.
-func (s *runSession) agents(op *steps.BuildOp, in *inputs) (session.Attachable, error) {
+func (s *workshop) agents(op *steps.BuildOp, in *inputs) (session.Attachable, error) {
 	a := &agentServer{dial: map[string]dialAgent{}}
 	for _, want := range op.SSH {
 		if dial, ok := s.place.Agents[want.ID]; ok {

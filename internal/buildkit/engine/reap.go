@@ -3,22 +3,17 @@
 package engine
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"acrd/internal/mounts"
 )
 
 // reap removes what an engine on this folder left when it was killed, and says
@@ -37,16 +32,24 @@ func (e *engine) reap(ctx context.Context) (int, error) {
 
 	errs = append(errs, e.runtime.Cgroups.Kill(e.group(), 5*time.Second))
 	count(e.reapContainers(ctx))
-	count(unmountBelow(e.config.Dir))
-	count(unmountBelow(e.runsDir()))
+	count(mounts.DetachBelow(append(e.runFolders(), e.config.Dir)...))
 	count(e.pool.Sweep())
 	count(e.reapFolders())
 	errs = append(errs, e.runtime.Cgroups.Remove(e.group()))
 	return n, errors.Join(errs...)
 }
 
-// runsDir is where the daemon keeps the folders of its runs: beside ours.
-func (e *engine) runsDir() string { return filepath.Join(filepath.Dir(e.config.Dir), "runs") }
+// runFolders are what engines have made in the folders of runs, which
+// otherwise are the daemon's: a run that is still getting its source has not
+// met the engine that died.
+func (e *engine) runFolders() []string {
+	var all []string
+	for _, sub := range []string{"steps", "net", "secret"} {
+		found, _ := filepath.Glob(filepath.Join(filepath.Dir(e.config.Dir), "runs", "*", sub))
+		all = append(all, found...)
+	}
+	return all
+}
 
 // reapContainers deletes the containers of BuildKit's executor, whose state is
 // in runc's default folder among everybody's, and then our own.
@@ -81,58 +84,16 @@ func (e *engine) reapContainers(ctx context.Context) (int, error) {
 	return n, os.RemoveAll(e.runtime.Dir)
 }
 
-// reapFolders empties what belongs to runs and containers that are gone.
+// reapFolders deletes the folders of runs and containers that are gone.
 func (e *engine) reapFolders() (int, error) {
-	n := 0
+	all := e.runFolders()
+	for _, sub := range []string{"executor", "cachemounts"} {
+		found, _ := filepath.Glob(filepath.Join(e.config.Dir, "buildkit", sub, "*"))
+		all = append(all, found...)
+	}
 	var errs []error
-	for _, pattern := range []string{
-		filepath.Join(e.config.Dir, "buildkit", "executor", "*"),
-		filepath.Join(e.config.Dir, "buildkit", "cachemounts", "*"),
-		filepath.Join(e.runsDir(), "*"),
-	} {
-		found, _ := filepath.Glob(pattern)
-		for _, f := range found {
-			n++
-			errs = append(errs, os.RemoveAll(f))
-		}
-	}
-	return n, errors.Join(errs...)
-}
-
-// unmountBelow unmounts everything below dir, the newest mount first.
-func unmountBelow(dir string) (int, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return 0, fmt.Errorf("list mounts: %w", err)
-	}
-	defer f.Close()
-	type mounted struct {
-		id   int
-		path string
-	}
-	var all []mounted
-	for s := bufio.NewScanner(f); s.Scan(); {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		path := unescape(fields[4])
-		if strings.HasPrefix(path, dir+"/") {
-			id, _ := strconv.Atoi(fields[0])
-			all = append(all, mounted{id, path})
-		}
-	}
-	slices.SortFunc(all, func(a, b mounted) int { return cmp.Compare(b.id, a.id) })
-	var errs []error
-	for _, m := range all {
-		if err := unix.Unmount(m.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", m.path, err))
-		}
+	for _, f := range all {
+		errs = append(errs, os.RemoveAll(f))
 	}
 	return len(all), errors.Join(errs...)
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"acrd/internal/buildkit/control"
+	"acrd/internal/mounts"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/platforms"
@@ -22,7 +23,6 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/worker"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 )
 
 // A rootImage is an image that a run's containers start from: its config, and
@@ -226,9 +226,5 @@ func newRootfs(dir string, i *rootImage) (*rootfs, error) {
 func (r *rootfs) path() string { return filepath.Join(r.dir, "root") }
 
 func (r *rootfs) close() error {
-	err := unix.Unmount(r.path(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err != nil {
-		err = fmt.Errorf("unmount container: %w", err)
-	}
-	return errors.Join(err, os.RemoveAll(r.dir))
+	return errors.Join(mounts.Detach(r.path()), os.RemoveAll(r.dir))
 }

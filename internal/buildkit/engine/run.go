@@ -14,6 +14,7 @@ import (
 	"acrd/internal/buildkit/container"
 	"acrd/internal/buildkit/control"
 	"acrd/internal/buildkit/network"
+	"acrd/internal/mounts"
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/frontend"
@@ -269,9 +270,7 @@ func (r *run) tearDown() error {
 	for _, i := range r.images {
 		errs = append(errs, i.release())
 	}
-	if err := unix.Unmount(r.path("secret"), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		errs = append(errs, fmt.Errorf("unmount secret folder: %w", err))
-	}
+	errs = append(errs, mounts.Detach(r.path("secret")))
 	for _, dir := range []string{"steps", "net", "secret"} {
 		errs = append(errs, os.RemoveAll(r.path(dir)))
 	}

@@ -70,7 +70,7 @@ func (p *Pool) Open() error {
 		p.Subnets = DefaultSubnets
 	}
 	p.taken = map[netip.Prefix]bool{}
-	if err := probe(); err != nil {
+	if err := Probe(); err != nil {
 		return err
 	}
 	f, err := installFilter(p.tableName(), p.Subnets)
@@ -171,8 +171,8 @@ func (p *Pool) interfaceName(seed string) string {
 	return name[:15]
 }
 
-// probe asks the kernel for the one thing everything else rests on.
-func probe() error {
+// Probe asks for what everything else rests on. Its error wraps ErrCapability.
+func Probe() error {
 	if err := unix.Access("/proc/net/netlink", unix.R_OK); err != nil {
 		return fmt.Errorf("%w: netlink: %w", ErrCapability, err)
 	}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"acrd/internal/api"
+	"acrd/steps"
+
+	"github.com/spf13/pflag"
+)
+
+// buildFlags are the flags of acrd build: those of az acr build, and those of
+// docker build that BuildKit honours.
+type buildFlags struct {
+	images, args, secretArgs     []string
+	file, target, platform       string
+	noPush, noCache, pull, push  bool
+	labels, secrets, ssh         []string
+	pass                         []string // words for docker build's own parser
+	common                       requestFlags
+	wait                         waiting
+	ignoredLoad, ignoredNoFormat bool
+}
+
+func build(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "build [FLAGS] SOURCE", `Build an image and push it to the registry.
+
+SOURCE is a folder, a git URL (https://host/repo.git#ref:folder), the URL of a
+tar archive, oci://registry/repository:tag, or /dev/null.
+Ctrl-C cancels the build.`)
+	f := &buildFlags{}
+	f.define(fs, s)
+	rest, err := parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	conn, err := f.common.server.connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	return conn.during(ctx, func() error { return f.build(ctx, s, conn, rest[0]) })
+}
+
+func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
+	fs.StringArrayVarP(&f.images, "image", "t", nil, "name of the image, repository:tag; the registry is put before it (repeat)")
+	fs.StringArrayVar(&f.images, "tag", nil, "same as --image")
+	fs.StringVarP(&f.file, "file", "f", "", "Dockerfile, relative to this folder; in a remote source, relative to that")
+	fs.BoolVar(&f.noPush, "no-push", false, "build only")
+	fs.StringArrayVar(&f.args, "build-arg", nil, "build argument NAME[=VALUE]; without a value, this environment's (repeat)")
+	fs.StringArrayVar(&f.secretArgs, "secret-build-arg", nil, "build argument whose value is not shown; it stays in the image's history, so prefer --secret (repeat)")
+	fs.StringVar(&f.target, "target", "", "stage to build")
+	fs.StringVar(&f.platform, "platform", "", "platforms to build for: linux/amd64,linux/arm64")
+	fs.BoolVar(&f.noCache, "no-cache", false, "do not use the build cache")
+	fs.BoolVar(&f.pull, "pull", false, "ask for newer base images even if some are here")
+	fs.StringArrayVar(&f.labels, "label", nil, "label NAME=VALUE (repeat)")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (repeat)")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or key for RUN --mount=type=ssh: default, or ID=SOCKET-OR-KEY (repeat)")
+	for _, p := range []struct{ name, help string }{
+		{"no-cache-filter", "stages to build without cache"}, {"annotation", "annotation of the image"},
+		{"cache-from", "cache to import: type=registry,ref=... (repeat)"}, {"cache-to", "cache to export (repeat)"},
+		{"build-context", "further context NAME=docker-image://... or URL (repeat)"},
+		{"network", "network of RUN: default, none, or host"}, {"add-host", "host for RUN: NAME:ADDRESS (repeat)"},
+		{"shm-size", "size of /dev/shm"}, {"memory", "memory of each RUN"}, {"ulimit", "limit for RUN: NAME=SOFT[:HARD] (repeat)"},
+		{"attest", "attestation: type=sbom or type=provenance,..."},
+	} {
+		fs.Var(&passed{f, "--" + p.name, "string"}, p.name, p.help)
+	}
+	for _, p := range []struct{ name, help string }{{"sbom", "same as --attest type=sbom"}, {"provenance", "same as --attest type=provenance"}} {
+		fs.Var(&passed{f, "--" + p.name, "options"}, p.name, p.help)
+		fs.Lookup(p.name).NoOptDefVal = "true"
+	}
+	fs.BoolVar(&f.push, "push", false, "push the image: the default when it has a name")
+	fs.BoolVar(&f.ignoredLoad, "load", false, "ignored: there is no docker engine to load into")
+	f.common.define(fs, s)
+	f.wait.define(fs)
+	fs.StringVar(&f.wait.progress, "progress", "auto", "how to show the build: auto, tty, plain, quiet or rawjson")
+	fs.BoolP("quiet", "q", false, "print the digest only")
+	fs.BoolVar(&f.ignoredNoFormat, "no-format", false, "ignored: nothing is formatted but on a terminal")
+	for _, name := range []string{"load", "no-format", "tag", "push"} {
+		_ = fs.MarkHidden(name)
+	}
+	fs.SetNormalizeFunc(nil)
+}
+
+// passed hands a flag on to the parser of docker build's flags.
+type passed struct {
+	f    *buildFlags
+	flag string
+	kind string
+}
+
+func (p *passed) String() string { return "" }
+func (p *passed) Type() string   { return p.kind }
+func (p *passed) Set(v string) error {
+	p.f.pass = append(p.f.pass, p.flag+"="+v)
+	return nil
+}
+
+func (f *buildFlags) build(ctx context.Context, s *session, c *connection, source string) error {
+	notes := s.stderr
+	req, agents, err := f.request(s)
+	if err != nil {
+		return err
+	}
+	sent, err := c.sendSource(ctx, notes, source, f.file)
+	if err != nil {
+		return err
+	}
+	req.SourceLocation, req.DockerFilePath = sent.location, sent.dockerfile
+	if err := f.common.apply(c, s, req); err != nil {
+		return err
+	}
+	parking, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	c.offer(parking, agents)
+	run, err := c.Schedule(ctx, req)
+	if err != nil {
+		return err
+	}
+	f.announce(s, run, c)
+	return c.follow(ctx, s, run, f.wait)
+}
+
+// announce is what az acr build says when the build is queued.
+func (f *buildFlags) announce(s *session, run *api.Run, _ *connection) {
+	out := s.stdout
+	if f.wait.output.json() || f.wait.progress == "quiet" {
+		out = s.stderr
+	}
+	fmt.Fprintf(out, "Queued a build with ID: %s\n", run.Properties.RunID)
+}
+
+// request makes the body, but for the source.
+func (f *buildFlags) request(s *session) (*api.RunRequest, map[string]steps.Dial, error) {
+	push := !f.noPush && len(f.images) > 0
+	req := &api.RunRequest{
+		Type: api.DockerBuild, ImageNames: f.images, IsPushEnabled: &push, NoCache: f.noCache, Target: f.target,
+		BuildFlags: f.pass,
+	}
+	if len(f.images) == 0 && !f.noPush {
+		fmt.Fprintln(s.stderr, "'--image or -t' is not provided. Skipping image push after build.")
+	}
+	if f.pull {
+		req.BuildFlags = append(req.BuildFlags, "--pull")
+	}
+	if f.platform != "" {
+		platform, err := buildPlatform(f.platform)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.BuildFlags = append(req.BuildFlags, "--platform", platform)
+	}
+	for _, l := range f.labels {
+		req.BuildFlags = append(req.BuildFlags, "--label", l)
+	}
+	for _, list := range []struct {
+		args   []string
+		secret bool
+	}{{f.args, false}, {f.secretArgs, true}} {
+		for _, a := range list.args {
+			name, value, ok := strings.Cut(a, "=")
+			if !ok {
+				value = s.getenv(name)
+			}
+			req.Arguments = append(req.Arguments, api.Argument{Name: name, Value: value, IsSecret: list.secret})
+		}
+	}
+	if err := f.readSecrets(s, req); err != nil {
+		return nil, nil, err
+	}
+	agents, err := f.findAgents(s, req)
+	return req, agents, err
+}
+
+// buildPlatform accepts az's os[/arch[/variant]] and docker's lists.
+func buildPlatform(list string) (string, error) {
+	var all []string
+	for p := range strings.SplitSeq(list, ",") {
+		parts := strings.Split(strings.ToLower(p), "/")
+		if parts[0] == "windows" {
+			return "", &usageError{"--platform windows: acrd builds on Linux, for Linux"}
+		}
+		if parts[0] != "linux" || len(parts) > 3 {
+			return "", &usageError{fmt.Sprintf("%q is not a platform: want linux/ARCH[/VARIANT]", p)}
+		}
+		if len(parts) == 1 {
+			parts = append(parts, "amd64")
+		}
+		switch parts[1] {
+		case "x86", "x64", "x86_64":
+			parts[1] = "amd64"
+		}
+		all = append(all, strings.Join(parts, "/"))
+	}
+	return strings.Join(all, ","), nil
+}

@@ -1,0 +1,323 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"acrd/internal/api"
+	"acrd/internal/buildkit"
+	"acrd/internal/buildkit/control"
+	"acrd/internal/contexts"
+	"acrd/internal/logs"
+	"acrd/internal/mounts"
+	"acrd/internal/registry"
+	"acrd/internal/source"
+	"acrd/internal/store"
+	"acrd/runner"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// daemonOptions are what acrd serve's flags say.
+type daemonOptions struct {
+	state, listen, socket string
+	engine                string // address of a remote BuildKit; empty is the child
+	hosts                 []string
+	slots                 int
+	drain                 time.Duration
+	subnets               string
+	cache                 control.Cache
+	limits                control.Limits
+	plainHTTP             []string
+	debug                 bool
+	log                   *slog.Logger
+	// ready is called once everything answers.
+	ready func(registry string)
+}
+
+// A daemon is all parts of a running acrd, and the folder that holds their
+// state.
+type daemon struct {
+	daemonOptions
+	tcp, unix, inner net.Listener // inner serves the registry alone, for runs that are allowed in
+	registry         *registry.Registry
+	engine           engine
+	runner           *runner.Runner
+	handler          http.Handler
+	close            []func() error
+}
+
+// engine is the engine child, or the client of a remote BuildKit.
+type engine interface {
+	runner.Engine
+	Serve(ctx context.Context) error
+	Ready(ctx context.Context) error
+}
+
+// runDaemon serves until ctx has ended, lets runs finish, and tears everything
+// down in the reverse order of its making.
+func runDaemon(ctx context.Context, o daemonOptions) (err error) {
+	d := &daemon{daemonOptions: o}
+	defer func() { err = errors.Join(err, d.tearDown()) }()
+	for _, step := range []func(context.Context) error{d.openState, d.openListeners, d.openParts} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return d.serve(ctx)
+}
+
+func (d *daemon) tearDown() error {
+	var errs []error
+	for i := len(d.close) - 1; i >= 0; i-- {
+		errs = append(errs, d.close[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// later registers what ends a part.
+func (d *daemon) later(f func() error) { d.close = append(d.close, f) }
+
+// openState takes the state folder for this process alone, and removes what
+// runs of an earlier one left in it.
+func (d *daemon) openState(context.Context) error {
+	if err := os.MkdirAll(d.state, 0o711); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := os.OpenFile(d.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	d.later(lock.Close)
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return &usageError{fmt.Sprintf("another acrd is using the state folder %s: stop it, or choose another with --state", d.state)}
+	}
+	runs, _ := filepath.Glob(d.path("runs", "*"))
+	if _, err := mounts.DetachBelow(d.path("runs")); err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if err := os.RemoveAll(r); err != nil {
+			return fmt.Errorf("remove folder of an earlier run: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *daemon) path(parts ...string) string {
+	return filepath.Join(append([]string{d.state}, parts...)...)
+}
+
+func (d *daemon) openListeners(context.Context) error {
+	var err error
+	if d.tcp, err = net.Listen("tcp", d.listen); err != nil {
+		return &hostError{fmt.Errorf("%w: choose another address with --listen", err)}
+	}
+	d.later(closeListener(d.tcp))
+	if d.socket == "" {
+		d.socket = d.path(socketName)
+	}
+	if d.unix, err = listenSocket(d.socket); err != nil {
+		return err
+	}
+	d.later(closeListener(d.unix))
+	if d.inner, err = listenSocket(d.path("registry.sock")); err != nil {
+		return err
+	}
+	d.later(closeListener(d.inner))
+	return nil
+}
+
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// listenSocket makes a socket for this user alone.
+func listenSocket(path string) (net.Listener, error) {
+	if len(path) > 107 {
+		return nil, &usageError{fmt.Sprintf("the socket path %s is longer than the 107 bytes that the kernel allows: choose a shorter --state", path)}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	before := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(before)
+	return l, err
+}
+
+// host is the name that images have: localhost, whatever loopback it is.
+func (d *daemon) host() string {
+	host, port, err := net.SplitHostPort(d.tcp.Addr().String())
+	if err != nil {
+		return d.tcp.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (d *daemon) openParts(ctx context.Context) error {
+	var err error
+	if d.registry, err = registry.Open(ctx, registry.Options{Dir: d.path("registry"), Log: d.log}); err != nil {
+		return err
+	}
+	d.later(d.registry.Close)
+	token, err := ownerToken(d.path("token"))
+	if err != nil {
+		return err
+	}
+	uploads := &contexts.Store{Dir: d.path("contexts"), Limits: contexts.Limits{LinksOut: true}, Log: d.log}
+	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
+	d.openEngine()
+	lg := &logs.Dir{Path: d.path("logs")}
+	st := &store.Memory{Counter: d.path("run-counter")}
+	d.runner = &runner.Runner{
+		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine,
+		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
+	}
+	i := info()
+	i.Registry = d.host()
+	management := &api.Server{
+		Runs: d.runner, Records: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", d.registry)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("/", api.Guard(management.Handler(), token))
+	d.handler = api.Protect(mux, append(d.hosts, "localhost", "127.0.0.1", "::1", hostOnly(d.listen)))
+	return nil
+}
+
+func hostOnly(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}
+
+func (d *daemon) openEngine() {
+	if d.daemonOptions.engine != "" {
+		d.engine = buildkit.NewRemote(d.daemonOptions.engine, d.log)
+		return
+	}
+	sum := sha256.Sum256([]byte(d.state))
+	d.engine = buildkit.New(buildkit.Options{
+		Config: control.Config{
+			Dir: d.path("engine"), Instance: hex.EncodeToString(sum[:])[:5], Subnets: d.subnets,
+			PlainHTTP: append([]string{d.host()}, d.plainHTTP...),
+			Cache:     d.cache, Run: d.limits, Debug: d.debug,
+		},
+		RegistrySocket: d.path("registry.sock"),
+		Log:            d.log,
+	})
+}
+
+// ownerToken is the token of whoever owns the state folder, made when there
+// is none.
+func ownerToken(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err == nil && len(strings.TrimSpace(string(b))) >= 26 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("owner's token: %w", err)
+	}
+	token := rand.Text() + rand.Text()
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("owner's token: %w", err)
+	}
+	return token, nil
+}
+
+// serve runs the parts. They end in this order: the runner drains, for runs
+// still push to the registry; then HTTP; then the engine.
+func (d *daemon) serve(ctx context.Context) error {
+	engineCtx, stopEngine := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopEngine(nil)
+	httpCtx, stopHTTP := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopHTTP(nil)
+
+	var engineErr error
+	engineDone := make(chan struct{})
+	go func() {
+		engineErr = d.engine.Serve(engineCtx)
+		close(engineDone)
+	}()
+	defer func() { stopEngine(nil); <-engineDone }()
+	if err := d.engine.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return &hostError{fmt.Errorf("%w\nRun 'acrd doctor' to see what this host lacks", err)}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range []struct {
+		l net.Listener
+		h http.Handler
+	}{{d.tcp, d.handler}, {d.unix, api.Owner(d.handler)}, {d.inner, d.registry}} {
+		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h) })
+	}
+	g.Go(func() error {
+		defer stopHTTP(nil)
+		return d.runner.Serve(gctx)
+	})
+	g.Go(func() error {
+		select {
+		case <-engineDone:
+			if engineErr != nil {
+				return engineErr
+			}
+		case <-httpCtx.Done():
+		}
+		return nil
+	})
+	if d.ready != nil {
+		d.ready(d.host())
+	}
+	return g.Wait()
+}
+
+// shutdownPatience is how long answers under way may take once nothing new is
+// taken.
+const shutdownPatience = 2 * time.Second
+
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		ConnContext: api.WithPeer, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), shutdownPatience, http.ErrServerClosed)
+	defer cancel()
+	if err := s.Shutdown(closing); err != nil {
+		return s.Close()
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"acrd/internal/api"
+	"acrd/runner"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/progress/progressui"
+	"golang.org/x/term"
+)
+
+// waiting is how a command waits for its run.
+type waiting struct {
+	noLogs, noWait bool
+	progress       string // auto, tty, plain, quiet, rawjson
+	output         *output
+}
+
+// cancelPatience bounds the wait for a run that was cancelled.
+const cancelPatience = 15 * time.Second
+
+// follow shows a run until it has ended. Ctrl-C cancels it.
+func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w waiting) error {
+	if w.noWait {
+		return printRun(s, run, w.output)
+	}
+	out := s.stdout
+	if w.output.json() {
+		out = s.stderr
+	}
+	id := run.Properties.RunID
+	// The log is read to its end even after Ctrl-C: it tells how the cancel went.
+	life, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	ended := make(chan struct{})
+	defer close(ended)
+	go c.cancelOnInterrupt(ctx, s, id, stop, ended)
+	var err error
+	switch {
+	case w.noLogs:
+		err = c.await(life, id)
+	case w.display(out):
+		err = c.show(life, out, id, w.progress)
+	case w.progress == "rawjson":
+		err = c.raw(life, out, id)
+	case w.progress == "quiet":
+		err = c.await(life, id)
+	default:
+		err = c.print(life, out, id)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		return fmt.Errorf("follow run %s: %w\nThe run goes on; see it again with: acrd logs %s", id, err, id)
+	}
+	return c.conclude(life, ctx.Err() != nil, s, id, w)
+}
+
+// cancelOnInterrupt passes Ctrl-C on to the daemon, and gives up waiting if
+// that does not help.
+func (c *connection) cancelOnInterrupt(ctx context.Context, s *session, id string, giveUp context.CancelCauseFunc, ended <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		return
+	}
+	fmt.Fprintf(s.stderr, "Canceling run %s...\n", id)
+	asking, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cancelPatience, errors.New("the run does not end"))
+	defer cancel()
+	if err := c.Cancel(asking, id); err != nil {
+		giveUp(err)
+		return
+	}
+	select {
+	case <-ended:
+	case <-asking.Done():
+		giveUp(context.Cause(asking))
+	}
+}
+
+// display says whether to show a build as it is shown on a terminal.
+func (w *waiting) display(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return w.progress == "tty" || w.progress == "auto" && ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+func (c *connection) print(ctx context.Context, out io.Writer, id string) error {
+	log, err := c.Log(ctx, id, api.LogOptions{Follow: true})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	_, err = io.Copy(out, log)
+	return err
+}
+
+func (c *connection) raw(ctx context.Context, out io.Writer, id string) error {
+	p, err := c.Progress(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	_, err = io.Copy(out, p)
+	return err
+}
+
+// show gives a build's progress to BuildKit's own display.
+func (c *connection) show(ctx context.Context, out io.Writer, id, mode string) error {
+	p, err := c.Progress(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if mode == "auto" {
+		mode = string(progressui.TtyMode)
+	}
+	display, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
+	if err != nil {
+		return err
+	}
+	statuses := make(chan *client.SolveStatus)
+	go func() {
+		defer close(statuses)
+		for dec := json.NewDecoder(p); ; {
+			var s client.SolveStatus
+			if dec.Decode(&s) != nil {
+				return
+			}
+			statuses <- &s
+		}
+	}()
+	_, err = display.UpdateFrom(ctx, statuses)
+	return err
+}
+
+// await waits without showing anything.
+func (c *connection) await(ctx context.Context, id string) error {
+	log, err := c.Log(ctx, id, api.LogOptions{Follow: true})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	_, err = io.Copy(io.Discard, log)
+	return err
+}
+
+// conclude says how the run ended, as far as its log has not.
+func (c *connection) conclude(ctx context.Context, interrupted bool, s *session, id string, w waiting) error {
+	run, err := c.ended(ctx, id)
+	if err != nil {
+		return err
+	}
+	p := run.Properties
+	if w.output.json() {
+		if err := printRun(s, run, w.output); err != nil {
+			return err
+		}
+	}
+	logShown := !w.noLogs && w.progress != "quiet" && !w.display(s.stdout)
+	switch {
+	case p.Status == string(runner.Succeeded):
+		if w.progress == "quiet" && !w.output.json() {
+			for _, i := range p.BuiltImages {
+				fmt.Fprintln(s.stdout, i.Digest)
+				break
+			}
+		} else if !logShown && !w.output.json() {
+			summarize(s.stdout, p)
+		}
+		return nil
+	case interrupted:
+		fmt.Fprintf(s.stderr, "Run %s was canceled.\n", id)
+		return errInterrupted
+	case !logShown:
+		fmt.Fprintf(s.stderr, "The run with ID '%s' finished with unsuccessful status '%s': %s\nShow its log by 'acrd logs %s'.\n", id, p.Status, p.RunErrorMessage, id)
+	}
+	return errUnsuccessful
+}
+
+// ended fetches the record of a run whose log has ended. The record follows
+// the log by moments.
+func (c *connection) ended(ctx context.Context, id string) (*api.Run, error) {
+	for {
+		run, err := c.Run(ctx, id)
+		if err != nil || runner.Status(run.Properties.Status).Final() {
+			return run, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func summarize(out io.Writer, p api.RunProperties) {
+	for _, i := range p.OutputImages {
+		fmt.Fprintf(out, "Pushed %s/%s:%s@%s\n", i.Registry, i.Repository, i.Tag, i.Digest)
+	}
+	if p.StartTime != nil && p.FinishTime != nil {
+		fmt.Fprintf(out, "Run ID: %s was successful after %v\n", p.RunID, p.FinishTime.Sub(*p.StartTime).Round(time.Millisecond))
+	}
+}
+
+func printRun(s *session, run *api.Run, o *output) error {
+	if !o.json() {
+		return nil
+	}
+	enc := json.NewEncoder(s.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(run)
+}

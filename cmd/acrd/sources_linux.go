@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"acrd/internal/contexts"
+	"acrd/internal/source"
+	"acrd/runner"
+	"acrd/steps"
+)
+
+// sources joins the two ways in which files come to a run: fetched by the
+// daemon, or uploaded by a client.
+type sources struct {
+	fetcher *source.Fetcher
+	uploads *contexts.Store
+}
+
+// Fetch gets a remote context.
+func (s *sources) Fetch(ctx context.Context, c steps.Context, dir string, out io.Writer) (folder, commit string, err error) {
+	fetched, err := s.fetcher.Fetch(ctx, c, dir, out)
+	if err != nil {
+		return "", "", err
+	}
+	return fetched.Dir, fetched.Commit, nil
+}
+
+// Upload opens what a client has sent.
+func (s *sources) Upload(ctx context.Context, id, dir string, writable bool) (runner.Checkout, error) {
+	digest, err := contexts.ParseDigest(id)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := s.uploads.Open(ctx, digest)
+	if err != nil {
+		return nil, fmt.Errorf("uploaded context: %w", err)
+	}
+	if !writable {
+		return checkout{tree.Dir, tree.Name, func() error { tree.Close(); return nil }}, nil
+	}
+	w, err := tree.Overlay(dir)
+	if err != nil {
+		tree.Close()
+		return nil, err
+	}
+	return checkout{w.Dir, tree.Name, w.Close}, nil
+}
+
+type checkout struct {
+	dir, key string
+	close    func() error
+}
+
+func (c checkout) Dir() string  { return c.dir }
+func (c checkout) Key() string  { return c.key }
+func (c checkout) Close() error { return c.close() }

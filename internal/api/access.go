@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Protect refuses requests that a web page could make a browser send: those
+// under a host name that is not ours, and those from another origin. It goes
+// in front of everything, the registry too.
+func Protect(next http.Handler, hosts []string) http.Handler {
+	var allowed []string
+	for _, h := range hosts {
+		if h != "" {
+			allowed = append(allowed, strings.ToLower(h))
+		}
+	}
+	cross := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(allowed, hostName(r.Host)) {
+			http.Error(w, "this daemon does not go by that name: see --host-name", http.StatusMisdirectedRequest)
+			return
+		}
+		cross.Handler(next).ServeHTTP(w, r)
+	})
+}
+
+func hostName(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
+}
+
+// Guard lets in who has the owner's token, and who came through Owner.
+func Guard(next http.Handler, token string) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(given))
+		if r.Context().Value(ownerKey{}) == nil && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			var body errorBody
+			body.Error.Code, body.Error.Message = "Unauthorized", "this needs the owner's token: give it in $ACRD_TOKEN; it is in the file 'token' of the daemon's state folder"
+			_ = reply(w, http.StatusUnauthorized, body)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type (
+	ownerKey struct{}
+	peerKey  struct{}
+)
+
+// Owner marks the requests of a unix socket whose other end is this process's
+// user or root. Others are refused.
+func Owner(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		uid, ok := r.Context().Value(peerKey{}).(int)
+		if !ok || uid != 0 && uid != os.Geteuid() {
+			http.Error(w, "this socket is for its owner", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ownerKey{}, true)))
+	})
+}
+
+// WithPeer is an http.Server's ConnContext: it notes who is at the other end
+// of a unix socket.
+func WithPeer(ctx context.Context, c net.Conn) context.Context {
+	if u, ok := c.(*net.UnixConn); ok {
+		if uid, err := peerUID(u); err == nil {
+			return context.WithValue(ctx, peerKey{}, uid)
+		}
+	}
+	return ctx
+}

@@ -1,0 +1,197 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"acrd/steps"
+)
+
+// A SourceError says that a run's source could not be had.
+type SourceError struct{ Err error }
+
+func (e *SourceError) Error() string { return e.Err.Error() }
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// cleanUpTimeout bounds what happens after a run's end.
+const cleanUpTimeout = 20 * time.Second
+
+// carry takes a run from Started to its end. Whatever happens, the run has a
+// final status afterwards, and its log an end.
+func (r *Runner) carry(ctx context.Context, run *Run) {
+	ctx, untrack := r.track(ctx, run.ID)
+	defer untrack()
+	ctx, stop := context.WithTimeoutCause(ctx, run.Request.Timeout, ErrTimeout)
+	defer stop()
+	after := context.WithoutCancel(ctx)
+
+	run.Started, run.Status = time.Now(), Running
+	run.Updated = run.Started
+	err := r.Store.SaveRun(after, run)
+	var t *transcript
+	if err == nil {
+		t, err = r.openTranscript(run)
+	}
+	if err == nil {
+		err = r.perform(ctx, run, t)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	end := time.Now()
+	run.end(status(ctx, err), text(err), end)
+	if t != nil {
+		t.end(run, err)
+		err = errors.Join(err, t.log.Close())
+	}
+	if e := r.Store.SaveRun(after, run); e != nil {
+		r.log().Error("run could not be saved", "run", run.ID, "err", e)
+	}
+	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", err)
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// perform does the run in a folder of its own, which is gone afterwards.
+func (r *Runner) perform(ctx context.Context, run *Run, t *transcript) (err error) {
+	dir := filepath.Join(r.Dir, run.ID)
+	// The parent keeps everybody else out; steps run as any user, so what
+	// they share is open to all.
+	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o755); err != nil {
+		return fmt.Errorf("folder of run: %w", err)
+	}
+	defer func() { err = errors.Join(err, removeAll(dir)) }()
+	if err := os.Chmod(filepath.Join(dir, "home"), 0o777); err != nil {
+		return fmt.Errorf("folder of run: %w", err)
+	}
+	source, err := r.getSource(ctx, run, dir, t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.close()) }()
+	root, err := os.OpenRoot(source.dir)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer root.Close()
+	file, err := run.Request.load(run, root, nil)
+	if err != nil {
+		t.notice("failed to unmarshal task before running: %s", err)
+		return err
+	}
+	if err := run.Request.permit(file); err != nil {
+		t.notice("%s", err)
+		return err
+	}
+	if len(file.Secrets) > 0 {
+		return &InvalidError{errors.New("this daemon has no provider for the secrets of the task: pass their values with --set-secret")}
+	}
+	return r.inSession(ctx, run, file, dir, source, t)
+}
+
+// inSession opens the engine's side of the run, and executes.
+func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, dir string, source *source, t *transcript) (err error) {
+	t.arrange(file)
+	session, err := r.Engine.Open(ctx, &steps.Place{
+		Run: run.ID, Dir: dir, Workspace: source.dir, Home: filepath.Join(dir, "home"),
+		Volumes: file.Volumes, Registry: run.Request.Registry, Credentials: run.Request.Credentials,
+		Allow: run.Request.Allow, Agents: run.Request.Agents,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cleanUpTimeout, errors.New("the engine does not let go of the run"))
+		defer cancel()
+		if e := session.Close(closing); e != nil {
+			r.log().Warn("run left something behind", "run", run.ID, "err", e)
+		}
+	}()
+	t.setUp(run, file)
+	err = r.execute(ctx, run, file, &place{
+		session: session, sources: r.Sources, workspace: source.dir, contextKey: source.key, transcript: t,
+	})
+	if err == nil {
+		t.report(run)
+	}
+	return err
+}
+
+// A source is the folder that steps see as their workspace.
+type source struct {
+	dir, key string
+	upload   Checkout
+}
+
+func (s *source) close() error {
+	if s.upload == nil {
+		return nil
+	}
+	return s.upload.Close()
+}
+
+// getSource puts the context where steps find it. What only builds read is
+// not copied.
+func (r *Runner) getSource(ctx context.Context, run *Run, dir string, t *transcript) (*source, error) {
+	workspace := filepath.Join(dir, "workspace")
+	if id, ok := strings.CutPrefix(run.Request.Source, UploadScheme); ok {
+		up, err := r.Sources.Upload(ctx, id, workspace, run.Request.Build == nil)
+		if err != nil {
+			return nil, &SourceError{fmt.Errorf("source: %w", err)}
+		}
+		return &source{up.Dir(), up.Key(), up}, nil
+	}
+	s := &source{dir: workspace, key: run.Request.Source}
+	if run.Request.Source != "" && run.Request.Source != "/dev/null" {
+		if err := r.fetch(ctx, run, s, t); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(workspace, 0o755); err != nil {
+		return nil, fmt.Errorf("workspace: %w", err)
+	}
+	return s, os.Chmod(s.dir, 0o777)
+}
+
+func (r *Runner) fetch(ctx context.Context, run *Run, s *source, t *transcript) error {
+	t.notice("Downloading source code...")
+	c, err := steps.ParseContext(run.Request.Source)
+	if err != nil {
+		return &SourceError{err}
+	}
+	folder, commit, err := r.Sources.Fetch(ctx, c, s.dir, t.step(""))
+	if err != nil {
+		return &SourceError{fmt.Errorf("source: %w", err)}
+	}
+	s.dir, run.Commit, run.Branch = folder, commit, c.Ref
+	t.notice("Finished downloading source code")
+	return nil
+}
+
+// removeAll removes a run's folder, read-only folders in it as well: package
+// caches of steps are full of those.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove folder of run: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package runner
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Dependency says what one tag of an image was built from, in the shape that
+// acb reports.
+type Dependency struct {
+	Image     *Reference  `json:"image"`
+	Runtime   *Reference  `json:"runtime-dependency"`
+	BuildTime []Reference `json:"buildtime-dependency"`
+	Git       Git         `json:"git"`
+}
+
+// Git is the commit of the source.
+type Git struct {
+	Revision string `json:"git-head-revision"`
+}
+
+// A Reference is an image reference taken apart as acb does: Docker Hub is
+// written registry.hub.docker.com, its own images library/x.
+type Reference struct {
+	Registry   string `json:"registry"`
+	Repository string `json:"repository"`
+	Tag        string `json:"tag"`
+	Digest     string `json:"digest"`
+	Reference  string `json:"reference"`
+}
+
+const dockerHub = "registry.hub.docker.com"
+
+// NewReference takes a reference apart.
+func NewReference(ref, digest string) Reference {
+	r := Reference{Reference: ref, Digest: digest, Registry: dockerHub}
+	rest := ref
+	if first, after, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
+		r.Registry, rest = first, after
+	}
+	switch r.Registry {
+	case "docker.io", "index.docker.io", "registry-1.docker.io":
+		r.Registry = dockerHub
+	}
+	rest, pinned, hasDigest := strings.Cut(rest, "@")
+	if hasDigest && digest == "" {
+		r.Digest = pinned
+	}
+	r.Repository = rest
+	if at := strings.LastIndexByte(rest, ':'); at > strings.LastIndexByte(rest, '/') {
+		r.Repository, r.Tag = rest[:at], rest[at+1:]
+	}
+	if r.Tag == "" && !hasDigest {
+		r.Tag = "latest"
+	}
+	if r.Registry == dockerHub && !strings.Contains(r.Repository, "/") {
+		r.Repository = "library/" + r.Repository
+	}
+	return r
+}
+
+// dependencies lists one entry for each tag that was built.
+func dependencies(run *Run) []Dependency {
+	var all []Dependency
+	for _, image := range run.Images {
+		d := Dependency{Git: Git{run.Commit}}
+		if image.Runtime != nil {
+			r := NewReference(image.Runtime.Ref, image.Runtime.Digest)
+			d.Runtime = &r
+		}
+		for _, b := range image.BuildTime {
+			d.BuildTime = append(d.BuildTime, NewReference(b.Ref, b.Digest))
+		}
+		if len(image.Tags) == 0 {
+			all = append(all, d)
+		}
+		for _, tag := range image.Tags {
+			r := NewReference(tag, image.Digest)
+			d.Image = &r
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// Dependencies are what the run's images were built from.
+func (r *Run) Dependencies() []Dependency { return dependencies(r) }
+
+// dependencyYAML is how ACR shows them in a log.
+func dependencyYAML(deps []Dependency) string {
+	var b strings.Builder
+	field := func(indent string, r *Reference) {
+		for _, f := range [][2]string{{"registry", r.Registry}, {"repository", r.Repository}, {"tag", r.Tag}, {"digest", r.Digest}} {
+			if f[1] != "" {
+				fmt.Fprintf(&b, "%s%s: %s\n", indent, f[0], f[1])
+			}
+		}
+	}
+	for _, d := range deps {
+		b.WriteString("- image:\n")
+		if d.Image != nil {
+			field("    ", d.Image)
+		}
+		if d.Runtime != nil {
+			b.WriteString("  runtime-dependency:\n")
+			field("    ", d.Runtime)
+		}
+		if len(d.BuildTime) > 0 {
+			b.WriteString("  buildtime-dependency:\n")
+		}
+		for _, t := range d.BuildTime {
+			var one strings.Builder
+			prefix := "  - "
+			for _, f := range [][2]string{{"registry", t.Registry}, {"repository", t.Repository}, {"tag", t.Tag}, {"digest", t.Digest}} {
+				if f[1] != "" {
+					fmt.Fprintf(&one, "%s%s: %s\n", prefix, f[0], f[1])
+					prefix = "    "
+				}
+			}
+			b.WriteString(one.String())
+		}
+		if d.Git.Revision == "" {
+			b.WriteString("  git: {}\n")
+			continue
+		}
+		fmt.Fprintf(&b, "  git:\n    git-head-revision: %s\n", d.Git.Revision)
+	}
+	return b.String()
+}

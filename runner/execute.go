@@ -1,0 +1,143 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"acrd/steps"
+)
+
+// errSibling cancels the steps in progress when one of them has failed.
+var errSibling = errors.New("another step failed")
+
+// A place is everything that the steps of one run need.
+type place struct {
+	session    steps.Session
+	sources    steps.Sources
+	workspace  string
+	contextKey string
+	transcript *transcript
+}
+
+// execute runs the steps of file and records what happens in run. It owns run
+// and the graph: steps run in goroutines of their own and report back over one
+// channel, so nothing here needs a lock. It returns when every step that it
+// started has returned; the first failure is what it returns.
+func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *place) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	type outcome struct {
+		step   *steps.Step
+		result *steps.Result
+		err    error
+	}
+	graph := file.Graph()
+	outcomes := make(chan outcome)
+	var failure error
+	for running := 0; ; {
+		if failure == nil {
+			for _, s := range graph.Ready() {
+				running++
+				run.begin(s.ID)
+				env := p.env(s, file, run)
+				go func() {
+					result, err := s.Run(ctx, env)
+					p.transcript.flush(s.ID)
+					outcomes <- outcome{s, result, err}
+				}()
+			}
+		}
+		if running == 0 {
+			return failure
+		}
+		o := <-outcomes
+		running--
+		run.record(o.step, o.result, o.err)
+		if o.err != nil && o.step.IgnoreErrors && context.Cause(ctx) == nil {
+			p.transcript.notice("Step ID: %s encountered an error: %s, but is set to ignore errors. Continuing...", o.step.ID, o.err)
+		} else if o.err != nil && failure == nil {
+			failure = o.err
+			if !errors.Is(o.err, errSibling) && context.Cause(ctx) == nil {
+				p.transcript.notice("failed to run step ID: %s: %s", o.step.ID, o.err)
+				run.FailedStep, run.ExitCode = o.step.ID, exitCode(o.err)
+			}
+			cancel(errSibling)
+		}
+		graph.Done(o.step.ID)
+		if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil && failure == nil {
+			failure = fmt.Errorf("save run: %w", err)
+			cancel(errSibling)
+		}
+	}
+}
+
+func (p *place) env(s *steps.Step, file *steps.File, run *Run) *steps.Env {
+	return &steps.Env{
+		Engine: p.session, Sources: p.sources, Workspace: p.workspace, ContextKey: p.contextKey,
+		Notice: p.transcript.notice, Output: p.transcript.step(s.ID), Progress: p.transcript.progress(s.ID),
+		Pushed: file.Pushes(), Secrets: run.Request.Secrets,
+	}
+}
+
+// record notes how a step ended. Images count as soon as they are built, even
+// if a later part of the step failed.
+func (r *Run) record(s *steps.Step, result *steps.Result, err error) {
+	state := r.step(s.ID)
+	state.Finished = time.Now()
+	r.Updated = state.Finished
+	switch {
+	case err == nil:
+		state.Status = Succeeded
+	case errors.Is(err, errSibling), errors.Is(err, ErrCanceled), errors.Is(err, ErrTimeout), errors.Is(err, ErrShutdown):
+		state.Status = Canceled
+	default:
+		state.Status, state.Err, state.ExitCode = Failed, err.Error(), exitCode(err)
+	}
+	if result == nil {
+		return
+	}
+	r.Images = append(r.Images, result.Images...)
+	r.Pushed = append(r.Pushed, result.Pushed...)
+	if r.Commit == "" {
+		r.Commit = result.Commit
+	}
+}
+
+func exitCode(err error) *int {
+	var exit *steps.ExitError
+	if errors.As(err, &exit) {
+		return &exit.Code
+	}
+	return nil
+}
+
+// status is the one place that turns how a run ended into a Status.
+func status(ctx context.Context, err error) Status {
+	if err == nil {
+		return Succeeded
+	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, ErrCanceled), errors.Is(cause, ErrShutdown):
+		return Canceled
+	case errors.Is(cause, ErrTimeout):
+		return Timeout
+	}
+	var (
+		exit    *steps.ExitError
+		build   *steps.BuildError
+		refused *steps.RefusedError
+		faults  steps.Errors
+		invalid *InvalidError
+		source  *SourceError
+	)
+	switch {
+	case errors.Is(err, steps.ErrEngineStopped):
+		return Error
+	case errors.As(err, &exit), errors.As(err, &build), errors.As(err, &refused),
+		errors.As(err, &faults), errors.As(err, &invalid), errors.As(err, &source), errors.Is(err, steps.ErrTimeout):
+		return Failed
+	}
+	return Error
+}

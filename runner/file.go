@@ -1,0 +1,175 @@
+package runner
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"acrd/steps"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxTaskFile bounds a task or values file.
+const maxTaskFile = 1 << 20
+
+// load finds out what a run is to do. Root is the source's folder, and nil if
+// there is none yet.
+func (req *Request) load(run *Run, root *os.Root, secrets map[string]string) (*steps.File, error) {
+	if req.Build != nil {
+		return req.Build.file(run)
+	}
+	name, src := "task.yaml", req.Inline
+	if req.File != "" {
+		name = req.File
+		var err error
+		if src, err = readFile(root, req.File); err != nil {
+			return nil, steps.Errors{{File: req.File, Msg: err.Error()}}
+		}
+	}
+	values, err := req.values(root)
+	if err != nil {
+		return nil, err
+	}
+	return steps.Load(name, src, steps.Values{Run: run.values(), Values: values, Secrets: secrets}, steps.Options{Env: req.Env})
+}
+
+// values are those of the file, and over them those given one by one.
+func (req *Request) values(root *os.Root) (map[string]any, error) {
+	all := map[string]any{}
+	if err := yaml.Unmarshal(req.InlineValues, &all); err != nil {
+		return nil, steps.Errors{{File: "values", Msg: err.Error()}}
+	}
+	if req.ValuesFile != "" && root != nil {
+		b, err := readFile(root, req.ValuesFile)
+		if err != nil {
+			return nil, steps.Errors{{File: req.ValuesFile, Msg: err.Error()}}
+		}
+		if err := yaml.Unmarshal(b, &all); err != nil {
+			return nil, steps.Errors{{File: req.ValuesFile, Msg: err.Error()}}
+		}
+	}
+	if all == nil { // an empty document
+		all = map[string]any{}
+	}
+	for _, given := range []map[string]string{req.Values, req.SecretValues} {
+		for k, v := range given {
+			all[k] = v
+		}
+	}
+	return all, nil
+}
+
+// values are what {{.Run}} says.
+func (r *Run) values() steps.RunValues {
+	name, _, _ := strings.Cut(r.Request.Registry, ".")
+	name, _, _ = strings.Cut(name, ":")
+	return steps.RunValues{
+		ID: r.ID, Registry: r.Request.Registry, RegistryName: name,
+		Commit: cmp.Or(r.Request.Commit, r.Commit), Branch: cmp.Or(r.Request.Branch, r.Branch),
+		Repository: r.Request.Repository, GitTag: r.Request.GitTag, TriggeredBy: r.Request.TriggeredBy,
+		Date: steps.Date(cmp.Or(r.Started, r.Created, time.Now())), SharedVolume: "acb_vol_" + r.ID,
+		OS: runtime.GOOS, Architecture: runtime.GOARCH,
+	}
+}
+
+// ACR's timeouts of the two steps of a docker build.
+const (
+	buildTimeout = 8 * time.Hour
+	pushTimeout  = time.Hour
+)
+
+// file is the task that a docker build amounts to: a step that builds, and one
+// that pushes.
+func (b *BuildRequest) file(run *Run) (*steps.File, error) {
+	words := slices.Clone(b.Flags)
+	for i, w := range words {
+		var err error
+		if words[i], err = steps.RenderWord(w, steps.Values{Run: run.values()}); err != nil {
+			return nil, err
+		}
+	}
+	var tags []string
+	for _, t := range b.Tags {
+		t, err := steps.RenderWord(t, steps.Values{Run: run.values()})
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, run.Request.prefixed(t))
+	}
+	for _, t := range tags {
+		words = append(words, "-t", t)
+	}
+	for _, a := range b.SecretArgs {
+		words = append(words, "--build-arg", a)
+	}
+	if b.Dockerfile != "" {
+		words = append(words, "-f", b.Dockerfile)
+	}
+	context := "."
+	if run.Request.Source == "" {
+		context = "/dev/null"
+	}
+	build, err := steps.ParseBuildArgs(append(words, context))
+	if err != nil {
+		return nil, err
+	}
+	f := &steps.File{WorkingDirectory: steps.WorkspaceDir, Steps: []*steps.Step{{
+		ID: "build", Do: build, Timeout: cmp.Or(run.Request.StepTimeout, buildTimeout), WorkingDirectory: steps.WorkspaceDir,
+	}}}
+	if b.Push {
+		if len(build.Options.Tags) == 0 {
+			return nil, errors.New("there is nothing to push: name the image with -t")
+		}
+		f.Steps = append(f.Steps, &steps.Step{
+			ID: "push", When: []string{"build"}, Do: steps.NewPush(build.Options.Tags), Timeout: pushTimeout,
+		})
+	}
+	return f, nil
+}
+
+// prefixed puts the run's registry before a tag, unless it names a registry
+// that this run knows or is one of Docker Hub's own images.
+func (req *Request) prefixed(tag string) string {
+	known := []string{req.Registry}
+	for _, c := range req.Credentials {
+		known = append(known, c.Registry)
+	}
+	for _, k := range known {
+		if k != "" && strings.HasPrefix(tag, k+"/") {
+			return tag
+		}
+	}
+	if strings.HasPrefix(tag, "library/") || req.Registry == "" {
+		return tag
+	}
+	return req.Registry + "/" + tag
+}
+
+// readFile reads a file of the source. A link that leads out of it is refused.
+func readFile(root *os.Root, name string) ([]byte, error) {
+	if root == nil {
+		return nil, errors.New("there is no source that it could be in")
+	}
+	f, err := root.Open(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("unable to find %q in the source", name)
+	case err != nil && strings.Contains(err.Error(), "escapes"):
+		return nil, errors.New("it is a link that leads out of the source: put the file itself there")
+	case err != nil:
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxTaskFile+1))
+	if err == nil && len(b) > maxTaskFile {
+		err = fmt.Errorf("larger than %d KiB", maxTaskFile>>10)
+	}
+	return b, err
+}

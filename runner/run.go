@@ -1,0 +1,143 @@
+package runner
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"acrd/steps"
+)
+
+// Status is where a run is in its life, in ACR's words. It only moves forward.
+type Status string
+
+const (
+	Queued    Status = "Queued"
+	Started   Status = "Started" // a slot is free for it
+	Running   Status = "Running"
+	Succeeded Status = "Succeeded"
+	Failed    Status = "Failed" // a step ran and failed, or the file is wrong
+	Canceled  Status = "Canceled"
+	Timeout   Status = "Timeout" // the run, not a step, took too long
+	Error     Status = "Error"   // we could not carry it out
+)
+
+// Final says that the status will not change any more.
+func (s Status) Final() bool {
+	return !slices.Contains([]Status{Queued, Started, Running}, s)
+}
+
+// Type is what kind of request a run came from, in ACR's words.
+type Type string
+
+const (
+	QuickBuild Type = "QuickBuild"
+	QuickRun   Type = "QuickRun"
+)
+
+// A Request asks for one run. Exactly one of Build, Inline and File says what
+// to do.
+type Request struct {
+	// Build is a docker build.
+	Build *BuildRequest
+	// Inline is a task file as such; File names one in the source.
+	Inline []byte
+	File   string
+
+	// Source is where the context comes from: a git, tarball or oci URL, or
+	// UploadScheme and the id of an upload. Empty is no context.
+	Source string
+	// Values fill the task file's {{.Values}}; those of ValuesFile, a YAML
+	// file in the source, have less weight, and those of SecretValues are
+	// never shown.
+	Values       map[string]string
+	SecretValues map[string]string
+	ValuesFile   string
+	InlineValues []byte // what such a file would say
+
+	Timeout     time.Duration // 0 means DefaultTimeout
+	StepTimeout time.Duration // of a docker build's step; 0 means ACR's
+	Registry    string        // empty means the Runner's
+	Credentials []steps.Credential
+	// Secrets are values for build secrets, by id.
+	Secrets map[string][]byte
+	// Allow are the entitlements that the owner grants to this run.
+	Allow []string
+	// Agents connect to the requester's SSH agents, by id.
+	Agents map[string]steps.Dial
+	// Env has the lowest priority of a task's environment.
+	Env []string
+	// TriggeredBy and the like fill {{.Run}}.
+	TriggeredBy, GitTag, Commit, Branch, Repository string
+}
+
+// UploadScheme begins the Source of a context that a client has uploaded.
+const UploadScheme = "upload:"
+
+// A BuildRequest is a docker build, as az acr build asks for it.
+type BuildRequest struct {
+	// Flags are those of docker build, without the context.
+	Flags []string
+	// Tags get the run's registry in front, unless they name one.
+	Tags []string
+	// SecretArgs are build arguments whose values are never shown.
+	SecretArgs []string
+	Dockerfile string
+	Push       bool
+}
+
+// A Run is one execution, past or present.
+type Run struct {
+	ID      string
+	Type    Type
+	Request Request
+	Status  Status
+	// Err is why it did not succeed, and FailedStep where.
+	Err        string
+	FailedStep string
+	// ExitCode is the failed step's, nil if it has none.
+	ExitCode *int
+
+	Created, Started, Finished, Updated time.Time
+
+	Steps []StepState
+	// Images are what builds have made, as soon as they have.
+	Images []*steps.Image
+	Pushed []*steps.Pushed
+	// Commit is what the source was at.
+	Commit, Branch string
+}
+
+// A StepState is what became of a step.
+type StepState struct {
+	ID                string
+	Status            Status
+	Err               string
+	ExitCode          *int
+	Started, Finished time.Time
+}
+
+// Clone is a copy that shares nothing that changes.
+func (r *Run) Clone() *Run {
+	c := *r
+	c.Steps, c.Images, c.Pushed = slices.Clone(r.Steps), slices.Clone(r.Images), slices.Clone(r.Pushed)
+	c.Request.Values = maps.Clone(r.Request.Values)
+	return &c
+}
+
+func (r *Run) end(s Status, why string, at time.Time) {
+	r.Status, r.Err, r.Finished, r.Updated = s, why, at, at
+}
+
+func (r *Run) begin(step string) {
+	r.Steps = append(r.Steps, StepState{ID: step, Status: Running, Started: time.Now()})
+}
+
+func (r *Run) step(id string) *StepState {
+	for i := range r.Steps {
+		if r.Steps[i].ID == id {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}

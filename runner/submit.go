@@ -1,0 +1,106 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"acrd/steps"
+)
+
+// An InvalidError says that a request is wrong, and how.
+type InvalidError struct{ Err error }
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// Submit checks the request and queues it. A request that is wrong, a faulty
+// inline file with all its faults among them, is an *InvalidError and leaves
+// no run behind; a file that comes with the source is checked after it has
+// been fetched, and then the run fails.
+func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
+	r.mu.Lock()
+	draining := r.draining
+	r.mu.Unlock()
+	if draining {
+		return nil, ErrDraining
+	}
+	if req.Registry == "" {
+		req.Registry = r.Registry
+	}
+	if req.Timeout == 0 {
+		req.Timeout = DefaultTimeout
+	}
+	if err := req.check(); err != nil {
+		return nil, &InvalidError{err}
+	}
+	run := &Run{Type: QuickRun, Request: req, Status: Queued, Created: time.Now()}
+	if req.Build != nil {
+		run.Type = QuickBuild
+	}
+	run.Updated = run.Created
+	if err := r.Store.AddRun(ctx, run); err != nil {
+		return nil, fmt.Errorf("queue run: %w", err)
+	}
+	r.log().Info("run queued", "run", run.ID, "type", run.Type)
+	return run, nil
+}
+
+func (req *Request) check() error {
+	kinds := 0
+	for _, given := range []bool{req.Build != nil, req.Inline != nil, req.File != ""} {
+		if given {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return fmt.Errorf("a request is one of a build, a task file in the source, and an inline task file; this one is %d of them", kinds)
+	}
+	if req.Timeout < MinTimeout || req.Timeout > MaxTimeout {
+		return fmt.Errorf("timeout %v is not between %v and %v", req.Timeout, MinTimeout, MaxTimeout)
+	}
+	for _, word := range req.Allow {
+		if !slices.Contains(steps.Entitlements, word) {
+			return fmt.Errorf("unknown entitlement %q: there are %s", word, strings.Join(steps.Entitlements, ", "))
+		}
+	}
+	if err := req.checkSource(); err != nil {
+		return err
+	}
+	if req.File != "" {
+		return nil // comes with the source
+	}
+	// What the source will say is not known yet, and cannot change whether
+	// the file is right.
+	file, err := req.load(&Run{ID: "run", Request: *req}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return req.permit(file)
+}
+
+// permit refuses a file that needs what the owner has not granted.
+func (req *Request) permit(file *steps.File) error {
+	for _, need := range file.Needs() {
+		if !slices.Contains(req.Allow, need.Entitlement) {
+			return need.Refusal()
+		}
+	}
+	return nil
+}
+
+func (req *Request) checkSource() error {
+	if req.Source == "" || strings.HasPrefix(req.Source, UploadScheme) {
+		return nil
+	}
+	c, err := steps.ParseContext(req.Source)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if c.Kind == steps.ContextLocal {
+		return fmt.Errorf("source %s is a folder: a client has to upload it", req.Source)
+	}
+	return nil
+}

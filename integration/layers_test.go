@@ -20,6 +20,7 @@ var layers = map[string][]string{
 	"steps":               {},
 	"internal/dockerfile": {},
 	"internal/registry":   {},
+	"internal/contexts":   {},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},

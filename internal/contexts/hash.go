@@ -1,0 +1,113 @@
+package contexts
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A ChangedError says that a file did not keep still while it was read or
+// sent. Packing again later may well work.
+type ChangedError struct{ Path string }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("file %s changes while it is read; run again when nothing writes to the folder, or name the file in .dockerignore", e.Path)
+}
+
+// hash reads the entries of the given numbers, fills in their sums and tells
+// the cache.
+func (p *Packed) hash(ctx context.Context, root *os.Root, numbers []int, cache *hashCache) error {
+	reads := make([]reading, len(numbers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, n := range numbers {
+		g.Go(func() error {
+			var err error
+			reads[i], err = p.read(ctx, root, p.Manifest.Entries[n].Path)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, n := range numbers {
+		e, r := &p.Manifest.Entries[n], reads[i]
+		describe(e, r.info)
+		e.Sum = r.sum
+		cache.put(keyOf(p.hostPath(e.Path), r.info), r.info, r.sum, r.began)
+	}
+	return nil
+}
+
+// A reading is a file as it was, all of it at one moment.
+type reading struct {
+	info  fs.FileInfo
+	sum   Digest
+	began time.Time
+}
+
+// read hashes one file, a second time if it changed in the first.
+func (p *Packed) read(ctx context.Context, root *os.Root, name string) (reading, error) {
+	for range 2 {
+		r, err := p.readOnce(ctx, root, name)
+		if !errors.As(err, new(*ChangedError)) {
+			return r, err
+		}
+	}
+	return reading{}, &ChangedError{Path: name}
+}
+
+func (p *Packed) readOnce(ctx context.Context, root *os.Root, name string) (reading, error) {
+	if err := context.Cause(ctx); err != nil {
+		return reading{}, err
+	}
+	r := reading{began: time.Now()}
+	f, err := p.open(root, name)
+	if err != nil {
+		return reading{}, err
+	}
+	defer f.Close()
+	if r.info, err = f.Stat(); err != nil {
+		return reading{}, err
+	}
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, 128<<10))
+	if err != nil {
+		return reading{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	r.sum = Digest(h.Sum(nil))
+	after, err := f.Stat()
+	if err != nil {
+		return reading{}, err
+	}
+	if n != r.info.Size() || !sameState(r.info, after) {
+		return reading{}, &ChangedError{Path: name}
+	}
+	return r, nil
+}
+
+func (p *Packed) open(root *os.Root, name string) (*os.File, error) {
+	open, file := root.Open, filepath.FromSlash(name)
+	if hostPath, ok := p.outside[name]; ok {
+		open, file = os.Open, hostPath
+	}
+	f, err := open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &ChangedError{Path: name} // it was there a moment ago
+	}
+	return f, err
+}
+
+// sameState reports whether nobody wrote to a file between two stats.
+func sameState(a, b fs.FileInfo) bool {
+	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && identify(a) == identify(b)
+}

@@ -20,13 +20,19 @@ var layers = map[string][]string{
 	"steps":               {},
 	"internal/dockerfile": {},
 	"internal/registry":   {},
-	"internal/contexts":   {},
+	"internal/contexts":   {"internal/mounts"},
+	"internal/mounts":     {},
+	"internal/logs":       {"runner", "steps"},
+	"internal/store":      {"runner", "steps"},
+	"internal/api":        {"runner", "steps", "internal/logs"},
+	"internal/source":     {"steps"},
+	"runner":              {"steps"},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},
 	"internal/buildkit/network":   {},
-	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network"},
+	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts"},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

@@ -32,11 +32,12 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 
 	run.Started, run.Status = time.Now(), Running
 	run.Updated = run.Started
-	err := r.Store.SaveRun(after, run)
-	var t *transcript
-	if err == nil {
-		t, err = r.openTranscript(run)
+	log := r.takeLog(run.ID)
+	if log == nil { // it was cancelled the moment it was taken
+		return
 	}
+	t := newTranscript(log, run)
+	err := r.Store.SaveRun(after, run)
 	if err == nil {
 		err = r.perform(ctx, run, t)
 	}
@@ -45,12 +46,14 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 	}
 	end := time.Now()
 	run.end(status(ctx, err), text(err), end)
-	if t != nil {
-		t.end(run, err)
-		err = errors.Join(err, t.log.Close())
-	}
+	t.end(run, err)
+	// The record first: who has read the log to its end then finds it final.
 	if e := r.Store.SaveRun(after, run); e != nil {
 		r.log().Error("run could not be saved", "run", run.ID, "err", e)
+	}
+	untrack()
+	if e := log.Close(); e != nil {
+		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
 	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", err)
 }

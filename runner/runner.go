@@ -42,8 +42,9 @@ const (
 // A Store keeps runs. Each method is one transaction. What it returns is the
 // caller's own copy.
 type Store interface {
-	// AddRun gives the run an id and queues it.
-	AddRun(ctx context.Context, r *Run) error
+	// AddRun gives the run an id, calls ready, and queues the run unless
+	// that fails.
+	AddRun(ctx context.Context, r *Run, ready func(*Run) error) error
 	SaveRun(ctx context.Context, r *Run) error
 	// TakeRun returns the oldest queued run as Started, or waits for one.
 	TakeRun(ctx context.Context) (*Run, error)
@@ -110,6 +111,7 @@ type Runner struct {
 
 	mu       sync.Mutex // guards what follows
 	active   map[string]context.CancelCauseFunc
+	waiting  map[string]Log // of queued runs, so that they can be followed already
 	draining bool
 }
 
@@ -194,7 +196,25 @@ func (r *Runner) Cancel(ctx context.Context, id string) error {
 		return ErrFinal
 	}
 	run.end(Canceled, ErrCanceled.Error(), time.Now())
-	return r.Store.SaveRun(ctx, run)
+	if err := r.Store.SaveRun(ctx, run); err != nil {
+		return err
+	}
+	if log := r.takeLog(id); log != nil {
+		t := newTranscript(log, run)
+		t.notice("Run ID: %s was canceled before it started", id)
+		return log.Close()
+	}
+	return nil
+}
+
+// takeLog hands over the log of a run that was queued; nil if somebody else
+// has it.
+func (r *Runner) takeLog(id string) Log {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	log := r.waiting[id]
+	delete(r.waiting, id)
+	return log
 }
 
 // track makes a run's context one that Cancel can end.

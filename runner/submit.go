@@ -41,11 +41,26 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 		run.Type = QuickBuild
 	}
 	run.Updated = run.Created
-	if err := r.Store.AddRun(ctx, run); err != nil {
+	if err := r.Store.AddRun(ctx, run, r.beginLog); err != nil {
 		return nil, fmt.Errorf("queue run: %w", err)
 	}
 	r.log().Info("run queued", "run", run.ID, "type", run.Type)
 	return run, nil
+}
+
+// beginLog opens the log of a run before anybody can take it.
+func (r *Runner) beginLog(run *Run) error {
+	log, err := r.Logs.Create(run.ID)
+	if err != nil {
+		return fmt.Errorf("log of run: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		r.waiting = map[string]Log{}
+	}
+	r.waiting[run.ID] = log
+	return nil
 }
 
 func (req *Request) check() error {

@@ -25,12 +25,8 @@ type transcript struct {
 	steps    map[string]*stepWriter
 }
 
-func (r *Runner) openTranscript(run *Run) (*transcript, error) {
-	log, err := r.Logs.Create(run.ID)
-	if err != nil {
-		return nil, fmt.Errorf("log of run: %w", err)
-	}
-	return &transcript{log: log, redactor: newRedactor(run.Request.secretTexts()), steps: map[string]*stepWriter{}}, nil
+func newTranscript(log Log, run *Run) *transcript {
+	return &transcript{log: log, redactor: newRedactor(run.Request.secretTexts()), steps: map[string]*stepWriter{}}
 }
 
 // notice writes one line of our own.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A Cmd is a step that runs a container.
@@ -170,7 +169,3 @@ func ulimit(into *[]Ulimit) func(string) error {
 		return nil
 	}
 }
-
-// DetachedGrace is how long a detached container has to end by itself when its
-// run is over.
-const DetachedGrace = 2 * time.Second

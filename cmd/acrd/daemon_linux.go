@@ -54,14 +54,14 @@ type daemon struct {
 	daemonOptions
 	tcp, unix, inner net.Listener // inner serves the registry alone, for runs that are allowed in
 	registry         *registry.Registry
-	engine           engine
+	engine           buildEngine
 	runner           *runner.Runner
 	handler          http.Handler
 	close            []func() error
 }
 
-// engine is the engine child, or the client of a remote BuildKit.
-type engine interface {
+// buildEngine is the engine child, or the client of a remote BuildKit.
+type buildEngine interface {
 	runner.Engine
 	Serve(ctx context.Context) error
 	Ready(ctx context.Context) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -21,15 +22,11 @@ func daemonCommands() []command {
 		{name: "serve", summary: "Run the daemon", run: serve},
 		{name: "doctor", summary: "Say what this host lacks, and what to do about it", run: doctor},
 		{name: "engine", hidden: true, run: func(context.Context, *session, []string) error {
-			return engineExit(engine.Main())
+			os.Exit(engine.Main()) // a process of its own, with exit codes of its own
+			return nil
 		}},
 	}
 }
-
-// engineExit carries the engine's exit code through.
-type engineExit int
-
-func (e engineExit) Error() string { return fmt.Sprintf("engine exits with %d", int(e)) }
 
 func serve(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "serve [FLAGS]", `Run the daemon: engine, registry and API on one address, until SIGTERM or

@@ -206,6 +206,9 @@ func (c *child) start(files []*os.File) (*exec.Cmd, io.Closer, *os.File, error) 
 	}
 	defer statusWrite.Close()
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it is ended by its life-line
+	if len(c.options.Command) == 0 {
+		cmd.Args[0] = "acrd" // for ps
+	}
 	cmd.ExtraFiles = append(append([]*os.File{}, files...), statusWrite)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the daemon
 	cmd.Stderr = &logWriter{log: c.options.Log}

@@ -89,7 +89,7 @@ func (s *runSession) detach(ctx context.Context, spec control.Exec, out steps.Ou
 	go func() {
 		select {
 		case <-s.stopping:
-			s.stop(life, spec.ID, steps.DetachedGrace)
+			s.stop(life, spec.ID, 0) // as docker rm -f, and acb, do
 		case <-life.Done():
 		}
 	}()

@@ -42,8 +42,8 @@ const (
 	keep    = 1000
 )
 
-// AddRun gives the run the next id and queues it.
-func (m *Memory) AddRun(_ context.Context, r *runner.Run) error {
+// AddRun gives the run the next id, calls ready, and queues it.
+func (m *Memory) AddRun(_ context.Context, r *runner.Run, ready func(*runner.Run) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.init(); err != nil {
@@ -54,6 +54,9 @@ func (m *Memory) AddRun(_ context.Context, r *runner.Run) error {
 		return err
 	}
 	r.ID = id
+	if err := ready(r); err != nil {
+		return err
+	}
 	m.runs[id] = r.Clone()
 	m.order = append(m.order, id)
 	m.queue = append(m.queue, id)

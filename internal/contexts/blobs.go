@@ -50,7 +50,7 @@ func (s *Store) findBlob(ctx context.Context, d Digest) (fs.FileInfo, error) {
 			return nil, fmt.Errorf("keep verified content: %w", err)
 		}
 		// If it is gone, someone else has verified and moved it.
-		if err := os.Rename(old, file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := moveNew(old, file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("keep verified content: %w", err)
 		}
 		break
@@ -71,8 +71,8 @@ func sumFile(file string) (Digest, error) {
 	return Digest(h.Sum(nil)), nil
 }
 
-// addFile makes a file with the mode and time of e, complete or not at all. It
-// may replace one that was made in the meantime and is no different.
+// addFile makes a file with the mode and time of e, complete or not at all,
+// unless someone else has meanwhile.
 func (s *Store) addFile(file string, e *Entry, content io.Reader) error {
 	tmp, err := os.CreateTemp(s.path("tmp"), "blob-*")
 	if err != nil {
@@ -86,13 +86,21 @@ func (s *Store) addFile(file string, e *Entry, content io.Reader) error {
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(file), 0o700)
 	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
 	if err != nil {
-		os.Remove(tmp.Name())
+		return errors.Join(err, os.Remove(tmp.Name()))
 	}
-	return err
+	return moveNew(tmp.Name(), file)
+}
+
+// moveNew moves a file to where there is none yet; if there is one, that
+// stays. A rename would replace it, and whoever is about to link the replaced
+// inode into a tree would find that it has no name any more.
+func moveNew(from, to string) error {
+	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return errors.Join(err, os.Remove(from))
 }
 
 // linkFile puts a file into a tree that has n files before it with the same

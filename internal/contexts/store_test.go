@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -335,6 +336,32 @@ func TestConcurrentUploads(t *testing.T) {
 	if len(s.held)+len(s.building) > 0 {
 		t.Errorf("held %v, building %v after all are done", s.held, s.building)
 	}
+}
+
+// TestConcurrentTrees lays out different trees that need the same new inodes.
+func TestConcurrentTrees(t *testing.T) {
+	s := newStore(t)
+	add(t, s, pack(t, folder(t, map[string]string{"a": "x"})))
+	var wg sync.WaitGroup
+	for i := range 6 {
+		m := &Manifest{Entries: []Entry{dirEntry("own" + strconv.Itoa(i))}}
+		for n := range 300 {
+			m.Entries = append(m.Entries, fileEntry(fmt.Sprintf("x%03d", n), "x"))
+		}
+		if missing, err := s.Plan(t.Context(), m); err != nil || len(missing) > 0 {
+			t.Fatal(missing, err)
+		}
+		wg.Go(func() {
+			tree, err := s.Open(t.Context(), m.Digest())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer tree.Close()
+			sameTree(t, tree, m)
+		})
+	}
+	wg.Wait()
 }
 
 // TestCrash leaves behind what a daemon leaves that is killed at any moment.

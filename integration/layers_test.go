@@ -17,7 +17,8 @@ import (
 // A package that is missing here fails TestLayers, so that its place is
 // decided when it is born.
 var layers = map[string][]string{
-	"steps": {},
+	"internal/source": {"steps"},
+	"steps":           {},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

@@ -59,6 +59,8 @@ type Fetcher struct {
 	Realms map[string][]string
 
 	Log *slog.Logger // nil discards
+
+	mirrors keyedLock
 }
 
 // Fetched says what Fetch found.
@@ -99,6 +101,8 @@ func (f *Fetcher) fetch(ctx context.Context, c steps.Context, dir string, out io
 	began := time.Now()
 	var fetched *Fetched
 	switch c.Kind {
+	case steps.ContextGit:
+		fetched, err = f.fetchGit(ctx, c, dir, m, out)
 	case steps.ContextTarball:
 		fetched, err = f.fetchTarball(ctx, c, dir, m, out)
 	default:

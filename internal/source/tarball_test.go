@@ -67,6 +67,19 @@ func TestTarballTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	mustFetch(t, &Fetcher{TLS: &tls.Config{RootCAs: roots}}, s.URL+"/a.tgz").wantFile(t, "a", "1")
+
+	git := startGitServer(t, func(h http.Handler) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.StartTLS()
+		return s
+	})
+	r := git.repo(t, "app.git")
+	r.commit("main", map[string]string{"a": "1"})
+	fetchInto(t, &Fetcher{}, r.url).wantError(t, "certificate")
+	roots = x509.NewCertPool()
+	roots.AddCert(git.Certificate())
+	mustFetch(t, &Fetcher{TLS: &tls.Config{RootCAs: roots}}, r.url).wantFile(t, "a", "1")
 }
 
 // TestTarballFaults serves what is no archive, or not for long.

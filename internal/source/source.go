@@ -105,6 +105,8 @@ func (f *Fetcher) fetch(ctx context.Context, c steps.Context, dir string, out io
 		fetched, err = f.fetchGit(ctx, c, dir, m, out)
 	case steps.ContextTarball:
 		fetched, err = f.fetchTarball(ctx, c, dir, m, out)
+	case steps.ContextOCI:
+		fetched, err = f.fetchOCI(ctx, c, dir, m, out)
 	default:
 		return nil, fmt.Errorf("a %s context is not fetched", c.Kind)
 	}

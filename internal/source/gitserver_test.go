@@ -3,6 +3,8 @@ package source
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -53,6 +55,7 @@ func startGitServer(t *testing.T, start func(http.Handler) *httptest.Server) *gi
 		},
 		InheritEnv: []string{"PATH"},
 		Stderr:     t.Output(),
+		Logger:     log.New(io.Discard, "", 0),
 	}
 	s.Server = start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted := &countedWriter{ResponseWriter: w}

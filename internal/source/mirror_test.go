@@ -188,7 +188,7 @@ func TestMirrorDamaged(t *testing.T) {
 	mustFetch(t, f, r.url)
 	packs, _ := filepath.Glob(filepath.Join(onlyMirror(t, f), "objects/pack/*.pack"))
 	for _, pack := range packs {
-		if err := os.Truncate(pack, 20); err != nil {
+		if err := errors.Join(os.Remove(pack), os.WriteFile(pack, []byte("PACK"), 0o400)); err != nil {
 			t.Fatal(err)
 		}
 	}

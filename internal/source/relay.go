@@ -49,36 +49,45 @@ func (r *relay) serve(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		wg.Go(func() { r.fail(r.pass(ctx, conn)) })
+		wg.Go(func() { r.pass(ctx, conn) })
 	}
 }
 
-func (r *relay) pass(ctx context.Context, near net.Conn) error {
+// pass connects near with the server until one of them hangs up. Why it could
+// not is recorded before near is closed, because that is the end of git.
+func (r *relay) pass(ctx context.Context, near net.Conn) {
 	defer near.Close()
 	far, err := r.dialer.DialContext(ctx, "tcp", r.address)
 	if err != nil {
 		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-			return fmt.Errorf("%w: %s did not answer in time", ErrNoProgress, r.address)
+			err = fmt.Errorf("%w: %s did not answer in time", ErrNoProgress, r.address)
 		}
-		return err
+		r.fail(err)
+		return
 	}
-	defer far.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	context.AfterFunc(ctx, func() { near.Close(); far.Close() })
-
-	go func() {
-		io.Copy(far, near)
-		// The server goes on talking after the client has said all.
-		if tcp, ok := far.(*net.TCPConn); ok {
-			tcp.CloseWrite()
+	context.AfterFunc(ctx, func() {
+		if err := context.Cause(ctx); err != context.Canceled {
+			r.fail(err)
 		}
-	}()
-	_, err = io.Copy(near, r.meter.watch(ctx, far, cancel))
-	if ctx.Err() == nil {
-		return nil // either end hung up, and git knows why
+		near.Close()
+		far.Close()
+	})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		io.Copy(far, near)
+		closeWrite(far) // the server goes on after the client has said all
+	})
+	io.Copy(near, r.meter.watch(ctx, far, cancel))
+	closeWrite(near) // and the client has yet to read what the server said
+	asking.Wait()
+	cancel(nil)
+}
+
+func closeWrite(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.CloseWrite()
 	}
-	return err
 }
 
 // reachRelayed is reach for ssh://, git:// and user@host:path.

@@ -213,8 +213,13 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) faults() string {
 	var faults []string
 	for line := range strings.FieldsFuncSeq(string(t.kept), func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if strings.HasPrefix(line, "fatal: ") || strings.HasPrefix(line, "error: ") {
+		switch {
+		case strings.HasPrefix(line, "fatal: "), strings.HasPrefix(line, "error: "):
 			faults = append(faults, printable(line))
+		case line == "Host key verification failed.": // ssh
+			faults = append(faults, "the key of the server is not among the known hosts")
+		case strings.Contains(line, ": Permission denied ("): // ssh
+			faults = append(faults, "the server does not accept our key, or there is none")
 		}
 	}
 	if len(faults) > 3 {

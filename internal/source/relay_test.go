@@ -53,25 +53,10 @@ func TestSSH(t *testing.T) {
 	r := newTestRepo(t, filepath.Join(dir, "app.git"))
 	r.commit("main", map[string]string{"a": "1"})
 	seen := filepath.Join(dir, "seen")
-	fake := filepath.Join(dir, "bin", "ssh")
-	os.Mkdir(filepath.Dir(fake), 0o755)
-	program := fmt.Sprintf(`#!/bin/sh
-{ echo "argv $*"; env; cat "$2"; } >>%s
+	fakeSSH(t, fmt.Sprintf(`{ echo "argv $*"; env; cat "$2"; } >>%s
 for command; do :; done
 cd %s && exec sh -c "$command"
-`, seen, dir)
-	if err := os.WriteFile(fake, []byte(program), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	real, err := exec.LookPath("git")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The PATH that git gets begins with the folder that git is in.
-	if err := os.Symlink(real, filepath.Join(dir, "bin", "git")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", filepath.Dir(fake)+":"+os.Getenv("PATH"))
+`, seen, dir))
 	t.Setenv("SSH_AUTH_SOCK", "/agent")
 	f := &Fetcher{Dir: filepath.Join(dir, "mirrors of 'git'"), Identity: "/keys/id 1%", KnownHosts: "/keys/known"}
 	for _, address := range []string{"git@git.example.com:app.git", "ssh://git@git.example.com:2222" + dir + "/app.git#main"} {
@@ -95,6 +80,36 @@ cd %s && exec sh -c "$command"
 	}
 	if left, _ := filepath.Glob(filepath.Join(f.Dir, "ssh-*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
+	}
+}
+
+// fakeSSH puts a shell script in the place of ssh.
+func fakeSSH(t *testing.T, body string) {
+	t.Helper()
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	// The PATH that git gets begins with the folder that git is in.
+	if err := os.Symlink(git, filepath.Join(dir, "git")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+// TestSSHRefused holds what ssh says of a server to words for people.
+func TestSSHRefused(t *testing.T) {
+	for said, want := range map[string]string{
+		"Host key verification failed.":                        "not among the known hosts",
+		"git@127.0.0.1: Permission denied (publickey).":        "does not accept our key",
+		"remote: s3cr3t\nfatal: x\033[31m: no such repository": "fatal: x?[31m: no such repository",
+	} {
+		fakeSSH(t, "printf '"+said+"\r\n' >&2\nexit 255\n")
+		fetchInto(t, &Fetcher{}, "git@git.example.com:x", "s3cr3t").wantError(t, want)
 	}
 }
 

@@ -29,10 +29,11 @@ type gateway struct {
 	token  string
 	lfs    bool // lets git-lfs through, too
 
-	mu     sync.Mutex // guards what follows
-	base   *url.URL   // of the repository; moves when the server redirects
-	fault  error      // the first reason why the server did not do its part
-	closed bool
+	mu      sync.Mutex  // guards what follows
+	base    *url.URL    // of the repository; moves when the server redirects
+	objects []lfsObject // that the server has told where to find
+	fault   error       // the first reason why the server did not do its part
+	closed  bool
 
 	server    *http.Server
 	transport *timedTransport
@@ -116,12 +117,11 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not for you", http.StatusForbidden)
 		return
 	}
-	upstream, ok := g.upstream(r)
-	if !ok {
+	resp, err := g.forward(r)
+	if err == errNotServed {
 		http.NotFound(w, r)
 		return
 	}
-	resp, err := g.forward(r, upstream)
 	if err != nil {
 		g.fail(r, plain(err))
 		http.Error(w, "", http.StatusBadGateway)
@@ -132,7 +132,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, resp.StatusCode)
 		return
 	}
-	if strings.HasSuffix(r.URL.Path, lfsBatch) {
+	if r.URL.Path == lfsBatch {
 		g.serveBatch(w, resp)
 		return
 	}
@@ -143,25 +143,23 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+var errNotServed = errors.New("not served")
+
 // upstream returns what r stands for at the real server. Only what a fetch
 // needs has an answer: both of git's own protocols, and git-lfs.
 func (g *gateway) upstream(r *http.Request) (*url.URL, bool) {
 	g.mu.Lock()
 	u := *g.base
 	g.mu.Unlock()
-	if href, ok := strings.CutPrefix(r.URL.Path, lfsObjects); ok && g.lfs {
-		u.Path, u.RawPath, u.RawQuery = "/"+href, "", r.URL.RawQuery
-		return &u, r.Method == http.MethodGet
-	}
 	rest, ok := strings.CutPrefix(r.URL.Path, "/git/")
-	if !ok {
+	if !ok || strings.Contains(rest, "..") {
 		return nil, false
 	}
 	get, post := r.Method == http.MethodGet, r.Method == http.MethodPost
 	switch {
 	case get && rest == "info/refs", get && rest == "HEAD", post && rest == "git-upload-pack":
 	case get && strings.HasPrefix(rest, "objects/") && !strings.HasSuffix(rest, "alternates"):
-	case post && rest == "info/lfs/objects/batch" && g.lfs:
+	case post && r.URL.Path == lfsBatch && g.lfs:
 	default:
 		return nil, false
 	}
@@ -170,7 +168,14 @@ func (g *gateway) upstream(r *http.Request) (*url.URL, bool) {
 	return next, true
 }
 
-func (g *gateway) forward(r *http.Request, upstream *url.URL) (*http.Response, error) {
+func (g *gateway) forward(r *http.Request) (*http.Response, error) {
+	if number, ok := strings.CutPrefix(r.URL.Path, lfsObjects); ok {
+		return g.forwardObject(r, number)
+	}
+	upstream, ok := g.upstream(r)
+	if !ok {
+		return nil, errNotServed
+	}
 	req, err := http.NewRequestWithContext(r.Context(), r.Method, upstream.String(), nil)
 	if err != nil {
 		return nil, err
@@ -178,7 +183,7 @@ func (g *gateway) forward(r *http.Request, upstream *url.URL) (*http.Response, e
 	if r.Method == http.MethodPost {
 		req.Body, req.ContentLength = io.NopCloser(r.Body), r.ContentLength
 	}
-	pass(req.Header, r.Header, "Accept", "Accept-Encoding", "Authorization", "Content-Encoding", "Content-Type", "Git-Protocol", "User-Agent")
+	pass(req.Header, r.Header, "Accept", "Accept-Encoding", "Content-Encoding", "Content-Type", "Git-Protocol", "User-Agent")
 	resp, err := g.client.Do(req)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,17 +11,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"acrd/steps"
 )
 
 // Where git-lfs finds the gateway: lfsBatch is where it asks for the addresses
-// of objects, and lfsObjects what these are rewritten to.
+// of objects, and lfsObjects, with a number, what it is told instead.
 const (
-	lfsBatch   = "/info/lfs/objects/batch"
+	lfsBatch   = "/git/info/lfs/objects/batch"
 	lfsObjects = "/lfs/"
 )
+
+// An lfsObject is where a server keeps one, and what it wants to be sent.
+type lfsObject struct {
+	url    *url.URL
+	header http.Header
+}
 
 // pullLFS replaces the pointer files in dir by what they stand for, if the
 // repository has any and git-lfs is installed. Like git it speaks to a gateway
@@ -54,6 +62,8 @@ func (cl *clone) pullLFS(ctx context.Context, c steps.Context, cred credential, 
 			"lfs.url=" + g.url() + "/info/lfs",
 			"lfs.concurrentTransfers=2",
 			"lfs.basicTransfersOnly=true",
+			"lfs.transfer.maxRetries=2",
+			"lfs.transfer.maxRetryDelay=1",
 			"filter.lfs.smudge=git-lfs smudge -- %f",
 			"filter.lfs.process=git-lfs filter-process",
 			"filter.lfs.clean=git-lfs clean -- %f",
@@ -89,40 +99,72 @@ func usesLFS(dir string, attributes []string) bool {
 	return false
 }
 
-// serveBatch passes on the server's answer about objects, with the addresses
-// of those on the server itself turned into ours. Others are left out, which
-// git-lfs reports as an object that cannot be had: it is not to be sent to
-// another host by whoever wrote the commit.
+// serveBatch passes on what the server says of objects, with the gateway in
+// the place of their addresses. The server may keep them on another host; like
+// a tarball that is redirected, they come from there without our credential.
 func (g *gateway) serveBatch(w http.ResponseWriter, resp *http.Response) {
-	var batch map[string]any
+	var batch struct {
+		Transfer string           `json:"transfer,omitempty"`
+		Objects  []map[string]any `json:"objects"`
+		HashAlgo string           `json:"hash_algo,omitempty"`
+	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&batch); err != nil {
 		http.Error(w, "", http.StatusBadGateway)
 		return
 	}
-	objects, _ := batch["objects"].([]any)
-	for _, o := range objects {
-		object, _ := o.(map[string]any)
-		if object == nil {
-			continue
-		}
+	for _, object := range batch.Objects {
 		actions, _ := object["actions"].(map[string]any)
 		download, _ := actions["download"].(map[string]any)
 		delete(object, "actions")
-		href, _ := download["href"].(string)
-		if u, err := url.Parse(href); err == nil && origin(u) == origin(resp.Request.URL) {
-			u.Scheme, u.Host, u.User = "", "", nil
-			download["href"] = g.origin + lfsObjects + strings.TrimPrefix(u.String(), "/")
-			header, _ := download["header"].(map[string]any)
-			if header == nil {
-				header = map[string]any{}
-			}
-			header[tokenHeader] = g.token
-			download["header"] = header
-			object["actions"] = map[string]any{"download": download}
-		} else if _, failed := object["error"]; !failed {
-			object["error"] = map[string]any{"code": 403, "message": "the object is on another host, where it is not fetched"}
+		if href, err := g.keep(download, resp.Request.URL); err == nil {
+			object["authenticated"] = true
+			object["actions"] = map[string]any{"download": map[string]any{
+				"href": href, "header": map[string]string{tokenHeader: g.token},
+			}}
+		} else if object["error"] == nil {
+			object["error"] = map[string]any{"code": http.StatusForbidden, "message": err.Error()}
 		}
 	}
 	w.Header().Set("Content-Type", "application/vnd.git-lfs+json")
 	json.NewEncoder(w).Encode(batch)
+}
+
+// keep remembers where an object is, and returns its address at the gateway.
+func (g *gateway) keep(download map[string]any, from *url.URL) (href string, err error) {
+	address, _ := download["href"].(string)
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != from.Scheme {
+		return "", errors.New("the address of the object is none that is followed")
+	}
+	u.User = nil
+	header := http.Header{}
+	wanted, _ := download["header"].(map[string]any)
+	for key, value := range wanted {
+		if text, ok := value.(string); ok {
+			header.Set(key, text)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.objects = append(g.objects, lfsObject{u, header})
+	return fmt.Sprintf("%s%s%d", g.origin, lfsObjects, len(g.objects)-1), nil
+}
+
+// forwardObject asks for the object that keep gave this number.
+func (g *gateway) forwardObject(r *http.Request, number string) (*http.Response, error) {
+	n, err := strconv.Atoi(number)
+	g.mu.Lock()
+	known := g.objects
+	g.mu.Unlock()
+	if err != nil || n < 0 || n >= len(known) || r.Method != http.MethodGet {
+		return nil, errNotServed
+	}
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, known[n].url.String(), nil)
+	if err != nil {
+		return nil, plain(err)
+	}
+	req.Header = known[n].header.Clone()
+	client := *g.client
+	client.CheckRedirect = followTarball
+	return client.Do(req)
 }

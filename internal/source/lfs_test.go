@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const lfsAttributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
@@ -60,20 +62,20 @@ func TestLFS(t *testing.T) {
 	var other *httptest.Server
 	s := newGitServer(t)
 	s.wrap = func(w http.ResponseWriter, r *http.Request, git http.Handler) {
-		if u, p, _ := r.BasicAuth(); u != "dummy" || p != secret {
+		object, isObject := strings.CutPrefix(r.URL.Path, "/storage/")
+		if u, p, _ := r.BasicAuth(); !isObject && (u != "dummy" || p != secret) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		object, isObject := strings.CutPrefix(r.URL.Path, "/storage/")
 		switch {
 		case r.URL.Path == "/app.git/info/lfs/objects/batch":
 			serveLFSBatch(w, r, func(oid string) string {
-				if objects[oid] == "other" && other != nil {
+				if oid == sha256Hex("other") && other != nil {
 					return other.URL + "/storage/" + oid
 				}
 				return s.URL + "/storage/" + oid + "?x=y"
 			})
-		case isObject:
+		case isObject && r.Header.Get("Authorization") == "RemoteAuth x":
 			fmt.Fprint(w, objects[object])
 		default:
 			git.ServeHTTP(w, r)
@@ -94,13 +96,29 @@ func TestLFS(t *testing.T) {
 			t.Errorf("the gateway is left in %q", left)
 		}
 	}
+	// Objects that are kept elsewhere come from there, without the credential
+	// of the repository and with what their server is promised.
 	var seen []string
-	other = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = append(seen, r.URL.Path) }))
-	defer other.Close()
-	fetchInto(t, f, address, secret).wantError(t, "git-lfs")
-	if len(seen) > 0 {
-		t.Errorf("the other host was asked for %q", seen)
+	elsewhere := func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("Authorization"))
+		if oid, ok := strings.CutPrefix(r.URL.Path, "/storage/"); ok {
+			http.Redirect(w, r, "/moved/"+oid, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, objects[strings.TrimPrefix(r.URL.Path, "/moved/")])
 	}
+	other = httptest.NewServer(http.HandlerFunc(elsewhere))
+	defer other.Close()
+	mustFetch(t, f, address, secret).wantFile(t, "sub/b.bin", "other")
+	if diff := cmp.Diff([]string{"RemoteAuth x", ""}, seen); diff != "" {
+		t.Errorf("the other host saw (-want +got):\n%s", diff)
+	}
+	objects[sha256Hex("other")] = "forged"
+	fetchInto(t, f, address, secret).wantError(t, "git-lfs")
+	other.URL = "http://169.254.169.254"
+	fetchInto(t, f, address, secret).wantError(t, "metadata")
+	other.URL = "file:///etc"
+	fetchInto(t, f, address, secret).wantError(t, "git-lfs")
 }
 
 func serveLFSBatch(w http.ResponseWriter, r *http.Request, href func(oid string) string) {
@@ -114,7 +132,7 @@ func serveLFSBatch(w http.ResponseWriter, r *http.Request, href func(oid string)
 	answer := []any{}
 	for _, o := range batch.Objects {
 		answer = append(answer, map[string]any{"oid": o.OID, "size": o.Size, "authenticated": true, "actions": map[string]any{
-			"download": map[string]any{"href": href(o.OID)}, "verify": map[string]any{"href": "http://127.0.0.1:1/"},
+			"download": map[string]any{"href": href(o.OID), "header": map[string]string{"Authorization": "RemoteAuth x"}}, "verify": map[string]any{"href": "http://127.0.0.1:1/"},
 		}})
 	}
 	w.Header().Set("Content-Type", "application/vnd.git-lfs+json")

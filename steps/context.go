@@ -1,5 +1,3 @@
-// Package steps is the acr-task language: what a task file says, in which
-// order its steps run, and what one step does.
 package steps
 
 import (
@@ -254,7 +252,7 @@ func parseSCP(s string) (Context, error) {
 }
 
 func gitContext(remote, ref, dir string, user *url.Userinfo) (Context, error) {
-	if err := checkRef(ref); err != nil {
+	if err := CheckRef(ref); err != nil {
 		return Context{}, err
 	}
 	dir, err := cleanDir(dir)
@@ -341,9 +339,10 @@ func isOrganisation(u *url.URL, user *url.Userinfo) bool {
 	return strings.EqualFold(user.Username(), organisation)
 }
 
-// checkRef holds ref to the rules of git-check-ref-format, so that it can
-// neither be an option nor anything but a name where git reads a revision.
-func checkRef(ref string) error {
+// CheckRef holds ref to the rules of git-check-ref-format, so that it can
+// neither be an option nor anything but a name where git reads a revision. The
+// empty ref is the default branch.
+func CheckRef(ref string) error {
 	if ref == "" {
 		return nil
 	}

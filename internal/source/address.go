@@ -1,0 +1,57 @@
+package source
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// neverSource are the addresses that describe this machine to itself: the
+// metadata services of the clouds, and link-local addresses, behind which they
+// live. Nothing that a build is made from is there.
+var neverSource = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
+	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba
+	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle
+	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS
+	netip.MustParsePrefix("fd20:ce::254/128"),   // Google
+}
+
+// DenyMetadata is the default of Fetcher.Deny: it refuses the link-local and
+// metadata addresses in every form that ends at one, and allows the rest,
+// loopback and private ones included, because that is where git lives on
+// premises.
+func DenyMetadata(addr netip.AddrPort) error {
+	ip := embedded(addr.Addr().WithZone("").Unmap())
+	for _, p := range neverSource {
+		if p.Contains(ip) {
+			return fmt.Errorf("%s is link-local or a cloud's metadata service", addr.Addr())
+		}
+	}
+	return nil
+}
+
+// embedded returns the IPv4 address that a translating gateway would connect
+// to for ip: NAT64, 6to4, and the long-deprecated IPv4-compatible form.
+func embedded(ip netip.Addr) netip.Addr {
+	if !ip.Is6() {
+		return ip
+	}
+	b := ip.As16()
+	switch {
+	case nat64.Contains(ip), nat64Local.Contains(ip), compatible.Contains(ip) && binary.BigEndian.Uint32(b[12:]) > 1:
+		return netip.AddrFrom4([4]byte(b[12:16]))
+	case sixToFour.Contains(ip):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	}
+	return ip
+}
+
+var (
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+	compatible = netip.MustParsePrefix("::/96")
+)

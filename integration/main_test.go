@@ -198,13 +198,13 @@ func (d *daemon) environment() []string {
 	return append(os.Environ(), "ACRD_STATE="+d.state, "HOME="+d.state, "DOCKER_CONFIG="+d.state)
 }
 
-// task runs a task file, written with R for the registry, in a fresh folder.
+// task runs a task file in a fresh folder.
 func (d *daemon) task(yaml string, flags ...string) result {
 	d.Helper()
 	return d.acrd(d.folder(map[string]string{"acb.yaml": yaml}), append([]string{"run"}, append(flags, ".")...)...)
 }
 
-// folder makes one with files. In their content, R/ is the registry.
+// folder makes one with files. In their content, REGISTRY is the daemon's.
 func (d *daemon) folder(files map[string]string) string {
 	d.Helper()
 	dir := d.TempDir()
@@ -213,7 +213,7 @@ func (d *daemon) folder(files map[string]string) string {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			d.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "R/", d.registry+"/")), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "REGISTRY", d.registry)), 0o644); err != nil {
 			d.Fatal(err)
 		}
 	}

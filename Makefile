@@ -1,0 +1,75 @@
+# acrd's whole workshop. `make help` lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT      ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X github.com/moby/buildkit/version.Version=$(shell go list -m -f '{{.Version}}' github.com/moby/buildkit)
+TOOLS       := $(CURDIR)/build/tools
+GOLANGCI    := v2.15.0
+GOVULNCHECK := v1.8.0
+PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test race integration bench lint vulns fmt fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what a bare Debian or Ubuntu lacks (needs root or sudo)
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "installing:$$missing"; \
+	  $$sudo apt-get update -qq; $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+build: ## build bin/acrd
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/acrd ./cmd/acrd
+
+demo: deps build ## build and push an image, run a task, all on this machine
+	@examples/demo.sh
+
+test: deps ## all tests: units, and integration on the real engine
+	ACRD_INTEGRATION=1 go test -timeout 30m ./...
+
+race: ## unit tests with the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+integration: deps ## only the tests on the real engine
+	ACRD_INTEGRATION=1 go test -timeout 30m -count=1 ./integration/...
+
+bench: deps build ## benchmarks, against peers where there are any
+	ACRD_INTEGRATION=1 go test -run '^$$' -bench . -benchtime 10x ./integration/... ./internal/... ./steps/...
+
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## golangci-lint, and known vulnerabilities
+	$(TOOLS)/golangci-lint-$(GOLANGCI) run ./...
+	@$(MAKE) --no-print-directory vulns
+
+vulns: $(TOOLS)/govulncheck-$(GOVULNCHECK)
+	@if [ -f ../shared/vulndb/vulndb.tar.gz ]; then \
+	  mkdir -p build/vulndb && tar -xzf ../shared/vulndb/vulndb.tar.gz -C build/vulndb && \
+	  $(TOOLS)/govulncheck-$(GOVULNCHECK) -db "file://$(CURDIR)/build/vulndb" ./...; \
+	else echo "no vulnerability database at ../shared/vulndb: skipped"; fi
+
+$(TOOLS)/golangci-lint-$(GOLANGCI):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	@mv $(TOOLS)/golangci-lint $@
+
+$(TOOLS)/govulncheck-$(GOVULNCHECK):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	@mv $(TOOLS)/govulncheck $@
+
+fmt: $(TOOLS)/golangci-lint-$(GOLANGCI) ## format
+	$(TOOLS)/golangci-lint-$(GOLANGCI) fmt ./...
+
+fuzz: ## every fuzz target for 30 s
+	@grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r pkg; do \
+	  grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$pkg"/*_test.go | awk '{print $$2}' | while read -r target; do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime 30s "$$pkg"; \
+	  done; done
+
+clean: ## remove what make has built
+	rm -rf bin build

@@ -9,6 +9,10 @@ GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.8.0
 PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo
 
+# One set of flags for everything, so that tests re-use what the build compiled.
+export CGO_ENABLED ?= 0
+export GOFLAGS     := -trimpath -buildvcs=false
+
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test race integration bench lint vulns fmt fuzz clean
 
@@ -25,7 +29,7 @@ deps: ## install what a bare Debian or Ubuntu lacks (needs root or sudo)
 
 build: ## build bin/acrd
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/acrd ./cmd/acrd
+	go build -ldflags '$(LDFLAGS)' -o bin/acrd ./cmd/acrd
 
 demo: deps build ## build and push an image, run a task, all on this machine
 	@examples/demo.sh

@@ -18,9 +18,11 @@ package network
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"os"
 	"sync"
@@ -68,6 +70,9 @@ func (p *Pool) Open() error {
 	}
 	if !p.Subnets.IsValid() {
 		p.Subnets = DefaultSubnets
+	}
+	if !p.Subnets.Addr().Is4() || p.Subnets.Bits() > bridgeBits {
+		return fmt.Errorf("subnets %s: want an IPv4 range of /%d or larger", p.Subnets, bridgeBits)
 	}
 	p.taken = map[netip.Prefix]bool{}
 	if err := Probe(); err != nil {
@@ -139,9 +144,13 @@ func (p *Pool) take() (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
+	all := subnets(p.Subnets)
+	// Pools that start at the same moment must not take the same one.
+	start := int(crc32.ChecksumIEEE([]byte(p.Instance))) % max(1, len(all))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for sub := netip.PrefixFrom(p.Subnets.Masked().Addr(), bridgeBits); p.Subnets.Contains(sub.Addr()); sub = nextSubnet(sub) {
+	for i := range all {
+		sub := all[(start+i)%len(all)]
 		if p.taken[sub] || overlapsAny(sub, routed) {
 			continue
 		}
@@ -222,9 +231,14 @@ func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
 	return false
 }
 
-func nextSubnet(p netip.Prefix) netip.Prefix {
-	a := p.Addr().As4()
-	n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
-	n += 1 << (32 - p.Bits())
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), p.Bits())
+// subnets cuts a range into networks for one bridge each.
+func subnets(all netip.Prefix) []netip.Prefix {
+	a := all.Masked().Addr().As4()
+	base := binary.BigEndian.Uint32(a[:])
+	var cut []netip.Prefix
+	for i := range 1 << max(0, bridgeBits-all.Bits()) {
+		binary.BigEndian.PutUint32(a[:], base+uint32(i)<<(32-bridgeBits))
+		cut = append(cut, netip.PrefixFrom(netip.AddrFrom4(a), bridgeBits))
+	}
+	return cut
 }

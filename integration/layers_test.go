@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"go/build"
 	"io/fs"
 	"path/filepath"
@@ -103,10 +104,12 @@ func packages(t *testing.T) map[string][]string {
 		}
 		p, err := ctx.ImportDir(path, build.IgnoreVendor)
 		if err != nil {
-			if _, none := err.(*build.NoGoError); none {
+			noGoError := &build.NoGoError{}
+			if errors.As(err, &noGoError) {
 				return nil
 			}
-			if _, several := err.(*build.MultiplePackageError); !several {
+			multiplePackageError := &build.MultiplePackageError{}
+			if errors.As(err, &multiplePackageError) {
 				return err
 			}
 		}

@@ -85,7 +85,7 @@ func start(t testing.TB, flags ...string) *daemon {
 // shortDir is a folder whose path leaves room for the name of a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "acrd-")
+	dir, err := os.MkdirTemp("", "acrd-") //nolint:usetesting // its path is too long
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func (d *daemon) enginePID() int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.cmd.Process.Pid))
 	for _, task := range tasks {
 		b, _ := os.ReadFile(task)
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			var pid int
 			if _, err := fmt.Sscan(f, &pid); err == nil && isEngine(pid) {
 				return pid

@@ -48,8 +48,7 @@ func TestScenarios(t *testing.T) {
 				err = ts.Exec(args[1], args[2:]...)
 				took = time.Since(began)
 				got := 0
-				var exit *exec.ExitError
-				if errors.As(err, &exit) {
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 					got = exit.ExitCode()
 				} else if err != nil {
 					ts.Fatalf("%s: %v", args[1], err)

@@ -106,8 +106,7 @@ func (r *Run) record(s *steps.Step, result *steps.Result, err error) {
 }
 
 func exitCode(err error) *int {
-	var exit *steps.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*steps.ExitError](err); ok {
 		return &exit.Code
 	}
 	return nil

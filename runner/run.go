@@ -11,6 +11,7 @@ import (
 // Status is where a run is in its life, in ACR's words. It only moves forward.
 type Status string
 
+// The statuses, in the order of a run's life.
 const (
 	Queued    Status = "Queued"
 	Started   Status = "Started" // a slot is free for it
@@ -30,6 +31,7 @@ func (s Status) Final() bool {
 // Type is what kind of request a run came from, in ACR's words.
 type Type string
 
+// The types of runs that no stored task is behind.
 const (
 	QuickBuild Type = "QuickBuild"
 	QuickRun   Type = "QuickRun"

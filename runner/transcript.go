@@ -191,8 +191,7 @@ func (t *transcript) end(run *Run, err error) {
 
 // reason adds the step to an error that does not say it.
 func reason(run *Run, err error) string {
-	var faults steps.Errors
-	if errors.As(err, &faults) {
+	if faults, ok := errors.AsType[steps.Errors](err); ok {
 		return fmt.Sprintf("the task file has %d faults, see above", len(faults))
 	}
 	if run.FailedStep != "" {

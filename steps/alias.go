@@ -3,6 +3,7 @@ package steps
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"unicode"
@@ -40,12 +41,8 @@ var (
 func expandAliases(text string, v Values) (string, map[string]string, error) {
 	block, rest := splitAliasBlock(text)
 	names := map[string]string{}
-	for k, image := range DefaultImageAliases {
-		names[k] = image
-	}
-	for k, value := range v.Run.aliases() {
-		names[k] = value
-	}
+	maps.Copy(names, DefaultImageAliases)
+	maps.Copy(names, v.Run.aliases())
 	directive := '$'
 	if block != "" {
 		rendered, err := execute("alias", block, v)
@@ -56,9 +53,7 @@ func expandAliases(text string, v Values) (string, map[string]string, error) {
 		if err != nil {
 			return "", nil, err
 		}
-		for k, value := range own {
-			names[k] = value
-		}
+		maps.Copy(names, own)
 		directive = d
 	}
 	return replaceAliases(rest, directive, names), names, nil

@@ -13,6 +13,7 @@ import (
 // A ContextKind says where the files of a build come from.
 type ContextKind int
 
+// The kinds of contexts.
 const (
 	ContextLocal   ContextKind = iota // a folder
 	ContextGit                        // a git repository
@@ -357,7 +358,7 @@ func CheckRef(ref string) error {
 		bad = bad || component == "" || strings.HasPrefix(component, ".") || strings.HasSuffix(component, ".lock")
 	}
 	if bad {
-		return fmt.Errorf("has the ref %q, which git does not allow: write a branch, a tag, a commit, pull/N/head or refs/...", ref)
+		return fmt.Errorf("has the ref %q, which git does not allow: write a branch, a tag, a commit, pull/N/head or refs/X/Y", ref)
 	}
 	return nil
 }

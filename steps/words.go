@@ -128,8 +128,7 @@ func construct(c syntax.Command) string {
 }
 
 func shellError(err error) error {
-	var p syntax.ParseError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[syntax.ParseError](err); ok {
 		return fmt.Errorf("cannot be split into words: %s", p.Text)
 	}
 	return fmt.Errorf("cannot be split into words: %w", err)

@@ -58,11 +58,16 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (repeat)")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or key for RUN --mount=type=ssh: default, or ID=SOCKET-OR-KEY (repeat)")
 	for _, p := range []struct{ name, help string }{
-		{"no-cache-filter", "stages to build without cache"}, {"annotation", "annotation of the image"},
-		{"cache-from", "cache to import: type=registry,ref=... (repeat)"}, {"cache-to", "cache to export (repeat)"},
+		{"no-cache-filter", "stages to build without cache"},
+		{"annotation", "annotation of the image"},
+		{"cache-from", "cache to import: type=registry,ref=... (repeat)"},
+		{"cache-to", "cache to export (repeat)"},
 		{"build-context", "further context NAME=docker-image://... or URL (repeat)"},
-		{"network", "network of RUN: default, none, or host"}, {"add-host", "host for RUN: NAME:ADDRESS (repeat)"},
-		{"shm-size", "size of /dev/shm"}, {"memory", "memory of each RUN"}, {"ulimit", "limit for RUN: NAME=SOFT[:HARD] (repeat)"},
+		{"network", "network of RUN: default, none, or host"},
+		{"add-host", "host for RUN: NAME:ADDRESS (repeat)"},
+		{"shm-size", "size of /dev/shm"},
+		{"memory", "memory of each RUN"},
+		{"ulimit", "limit for RUN: NAME=SOFT[:HARD] (repeat)"},
 		{"attest", "attestation: type=sbom or type=provenance,..."},
 	} {
 		fs.Var(&passed{f, "--" + p.name, "string"}, p.name, p.help)

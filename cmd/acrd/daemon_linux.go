@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,8 +83,8 @@ func runDaemon(ctx context.Context, o daemonOptions) (err error) {
 
 func (d *daemon) tearDown() error {
 	var errs []error
-	for i := len(d.close) - 1; i >= 0; i-- {
-		errs = append(errs, d.close[i]())
+	for _, v := range slices.Backward(d.close) {
+		errs = append(errs, v())
 	}
 	return errors.Join(errs...)
 }
@@ -121,20 +122,20 @@ func (d *daemon) path(parts ...string) string {
 	return filepath.Join(append([]string{d.state}, parts...)...)
 }
 
-func (d *daemon) openListeners(context.Context) error {
+func (d *daemon) openListeners(ctx context.Context) error {
 	var err error
-	if d.tcp, err = net.Listen("tcp", d.listen); err != nil {
+	if d.tcp, err = new(net.ListenConfig).Listen(ctx, "tcp", d.listen); err != nil {
 		return &hostError{fmt.Errorf("%w: choose another address with --listen", err)}
 	}
 	d.later(closeListener(d.tcp))
 	if d.socket == "" {
 		d.socket = d.path(socketName)
 	}
-	if d.unix, err = listenSocket(d.socket); err != nil {
+	if d.unix, err = listenSocket(ctx, d.socket); err != nil {
 		return err
 	}
 	d.later(closeListener(d.unix))
-	if d.inner, err = listenSocket(d.path("registry.sock")); err != nil {
+	if d.inner, err = listenSocket(ctx, d.path("registry.sock")); err != nil {
 		return err
 	}
 	d.later(closeListener(d.inner))
@@ -151,7 +152,7 @@ func closeListener(l net.Listener) func() error {
 }
 
 // listenSocket makes a socket for this user alone.
-func listenSocket(path string) (net.Listener, error) {
+func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 	if len(path) > 107 {
 		return nil, &usageError{fmt.Sprintf("the socket path %s is longer than the 107 bytes that the kernel allows: choose a shorter --state", path)}
 	}
@@ -159,7 +160,7 @@ func listenSocket(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("remove old socket: %w", err)
 	}
 	before := unix.Umask(0o177)
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	unix.Umask(before)
 	return l, err
 }

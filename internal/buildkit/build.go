@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-
 	"strconv"
 	"strings"
 	"time"

@@ -15,7 +15,7 @@ import (
 func show(ctx context.Context, statuses <-chan *client.SolveStatus, out, raw io.Writer) error {
 	display, err := progressui.NewDisplay(out, progressui.PlainMode)
 	if err != nil {
-		for range statuses { //nolint:revive // whoever sends must not block
+		for range statuses {
 		}
 		return fmt.Errorf("progress: %w", err)
 	}

@@ -49,7 +49,7 @@ func TestIgnore(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			files := map[string]string{".dockerignore": tt.ignore}
-			for _, f := range strings.Fields(tt.files) {
+			for f := range strings.FieldsSeq(tt.files) {
 				files[f] = f
 			}
 			p := pack(t, folder(t, files))

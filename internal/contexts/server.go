@@ -78,7 +78,7 @@ func (h *handler) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := planAnswer{Digest: m.Digest(), Missing: append([]Digest{}, missing...)} // never null
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(answer)
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 func (h *handler) receive(w http.ResponseWriter, r *http.Request) {
@@ -121,7 +121,7 @@ type zstdStream struct{ z *zstd.Decoder }
 
 func (s *zstdStream) Read(p []byte) (int, error) {
 	n, err := s.z.Read(p)
-	if err == nil || err == io.EOF || errors.Is(err, errInterrupted) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errInterrupted) {
 		return n, err
 	}
 	return n, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -149,13 +149,13 @@ type bodyReader struct {
 func (b *bodyReader) Read(p []byte) (int, error) {
 	if now := time.Now(); b.until.Sub(now) < idleLimit/2 { // not on every read
 		b.until = now.Add(idleLimit)
-		b.control.SetReadDeadline(b.until) // where there is none, the server's own limits have to do
+		_ = b.control.SetReadDeadline(b.until) // where there is none, the server's own limits have to do
 	}
 	n, err := b.r.Read(p)
 	if err == nil {
 		return n, nil
 	}
-	b.control.SetReadDeadline(time.Time{}) // what is left to do takes as long as it takes
+	_ = b.control.SetReadDeadline(time.Time{}) // what is left to do takes as long as it takes
 	if err == io.EOF {
 		return n, err
 	}
@@ -176,7 +176,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	status, answer := answerTo(err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(answer) // the client is gone if not
+	_ = json.NewEncoder(w).Encode(answer) // the client is gone if not
 }
 
 func answerTo(err error) (int, *errorAnswer) {

@@ -92,7 +92,7 @@ func (w *walker) child(ctx context.Context, name string, child fs.DirEntry, pare
 	if err != nil {
 		return fmt.Errorf("match %s: %w", name, err)
 	}
-	if ignored && !required && !(child.IsDir() && w.required.ignore.mayBringBack(name)) {
+	if ignored && !required && (!child.IsDir() || !w.required.ignore.mayBringBack(name)) {
 		return nil
 	}
 	info, err := child.Info()

@@ -137,7 +137,7 @@ func (b *backend) close() error {
 	if !sink.IsValid() {
 		return err
 	}
-	if c, ok := reflect.NewAt(sink.Type(), sink.Addr().UnsafePointer()).Elem().Interface().(io.Closer); ok {
+	if c, ok := reflect.TypeAssert[io.Closer](reflect.NewAt(sink.Type(), sink.Addr().UnsafePointer()).Elem()); ok {
 		err = errors.Join(err, c.Close())
 	}
 	return err

@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"acrd/internal/registry"
+
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/sirupsen/logrus"
-
-	"acrd/internal/registry"
 )
 
 func TestOpen_BadFolder(t *testing.T) {

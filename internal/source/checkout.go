@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"acrd/steps"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A clone is the fetch of one repository and of all its submodules, which

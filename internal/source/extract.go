@@ -190,7 +190,7 @@ func inside(name string) (string, error) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return "", fmt.Errorf("%w: its name has a ..", ErrArchive)
+			return "", fmt.Errorf("%w: its name has a .. in it", ErrArchive)
 		}
 	}
 	return path.Clean(name), nil

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
@@ -55,18 +56,18 @@ func (f *Fetcher) newGateway(base *url.URL, cred credential, m *meter) *gateway 
 
 // open begins to listen, until close.
 func (g *gateway) open() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for git: %w", err)
 	}
 	g.origin = "http://" + l.Addr().String()
-	g.running.Go(func() { g.server.Serve(l) })
+	g.running.Go(func() { _ = g.server.Serve(l) })
 	return nil
 }
 
 // close ends what is under way, and returns when it has ended.
 func (g *gateway) close() {
-	g.server.Close()
+	_ = g.server.Close()
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
@@ -118,7 +119,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	resp, err := g.forward(r)
-	if err == errNotServed {
+	if errors.Is(err, errNotServed) {
 		http.NotFound(w, r)
 		return
 	}

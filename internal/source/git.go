@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -131,7 +132,7 @@ func (f *Fetcher) gitOutput(ctx context.Context, c gitCommand) (string, error) {
 
 func (c gitCommand) argv() []string {
 	var args []string
-	for _, kv := range append(locked[:len(locked):len(locked)], c.config...) {
+	for _, kv := range append(slices.Clip(locked), c.config...) {
 		args = append(args, "-c", kv)
 	}
 	if c.gitDir != "" {

@@ -136,7 +136,9 @@ func TestGitHandMade(t *testing.T) {
 		{URL: r.url, Ref: "+refs/heads/*"},
 		{URL: "--upload-pack=touch " + touched},
 		{URL: "ext::touch " + touched},
-		{URL: r.dir}, {URL: "file://" + r.dir}, {URL: ""},
+		{URL: r.dir},
+		{URL: "file://" + r.dir},
+		{URL: ""},
 		{URL: strings.Replace(r.url, "://", "://u:c4n4ry@", 1)},
 	} {
 		c.Kind = steps.ContextGit

@@ -126,7 +126,7 @@ func (g *gateway) serveBatch(w http.ResponseWriter, resp *http.Response) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/vnd.git-lfs+json")
-	json.NewEncoder(w).Encode(batch)
+	_ = json.NewEncoder(w).Encode(batch)
 }
 
 // keep remembers where an object is, and returns its address at the gateway.

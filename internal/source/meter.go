@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -87,7 +88,7 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.cancel(over)
 		return n, over
 	}
-	if err != nil && err != io.EOF && w.ctx.Err() != nil {
+	if err != nil && !errors.Is(err, io.EOF) && w.ctx.Err() != nil {
 		err = context.Cause(w.ctx)
 	}
 	return n, err

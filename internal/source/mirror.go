@@ -126,7 +126,7 @@ func (m *mirror) sweep(ctx context.Context) error {
 
 func (m *mirror) size() int64 {
 	var total int64
-	filepath.WalkDir(m.dir, func(_ string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(m.dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil // what cannot be read is not counted
 		}

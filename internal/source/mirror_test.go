@@ -384,11 +384,17 @@ func TestGateway(t *testing.T) {
 	}
 	s.asked()
 	for _, q := range [][3]string{
-		{"", "GET", refs}, {"x", "GET", refs},
-		{g.token, "POST", "/git/git-receive-pack"}, {g.token, "GET", "/git/config"}, {g.token, "GET", "/"},
-		{g.token, "GET", "/git/../other.git/info/refs"}, {g.token, "DELETE", "/git/info/refs"},
-		{g.token, "GET", "/git/objects/info/http-alternates"}, {g.token, "GET", "/lfs/x"},
-		{g.token, "POST", "/git/info/lfs/objects/batch"}, {g.token, "CONNECT", "/"},
+		{"", "GET", refs},
+		{"x", "GET", refs},
+		{g.token, "POST", "/git/git-receive-pack"},
+		{g.token, "GET", "/git/config"},
+		{g.token, "GET", "/"},
+		{g.token, "GET", "/git/../other.git/info/refs"},
+		{g.token, "DELETE", "/git/info/refs"},
+		{g.token, "GET", "/git/objects/info/http-alternates"},
+		{g.token, "GET", "/lfs/x"},
+		{g.token, "POST", "/git/info/lfs/objects/batch"},
+		{g.token, "CONNECT", "/"},
 	} {
 		if got := ask(q[0], q[1], q[2]); got < 300 {
 			t.Errorf("%v: %d; want it refused", q, got)

@@ -13,13 +13,13 @@ import (
 	"strings"
 	"sync"
 
+	"acrd/steps"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
-	"acrd/steps"
 )
 
 // What oras says of a layer.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,7 +37,7 @@ func newTestRegistry(t *testing.T, guard func(w http.ResponseWriter, r *http.Req
 	s.Server = s.open
 	if guard != nil {
 		s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { guard(w, r, h) }))
-		t.Cleanup(s.Server.Close)
+		t.Cleanup(s.Close)
 	}
 	t.Cleanup(s.open.Close)
 	return s
@@ -143,9 +144,7 @@ func TestOCIDigest(t *testing.T) {
 		}
 		rec := httptest.NewRecorder()
 		next.ServeHTTP(rec, r)
-		for key, v := range rec.Header() {
-			w.Header()[key] = v
-		}
+		maps.Copy(w.Header(), rec.Header())
 		w.Write([]byte(strings.ReplaceAll(rec.Body.String(), "genuine", "changed")))
 	})
 	address, digest := s.push(t, "app:v1", layer("genuine", plainType, layerTitle, "a", "note", "genuine"))

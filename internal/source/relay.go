@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,7 +60,7 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 	defer near.Close()
 	far, err := r.dialer.DialContext(ctx, "tcp", r.address)
 	if err != nil {
-		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		if _, ok := errors.AsType[net.Error](err); ok {
 			err = fmt.Errorf("%w: %s did not answer in time", ErrNoProgress, r.address)
 		}
 		r.fail(err)
@@ -67,7 +68,7 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	context.AfterFunc(ctx, func() {
-		if err := context.Cause(ctx); err != context.Canceled {
+		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 			r.fail(err)
 		}
 		near.Close()
@@ -75,10 +76,10 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 	})
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		io.Copy(far, near)
+		_, _ = io.Copy(far, near)
 		closeWrite(far) // the server goes on after the client has said all
 	})
-	io.Copy(near, r.meter.watch(ctx, far, cancel))
+	_, _ = io.Copy(near, r.meter.watch(ctx, far, cancel))
 	closeWrite(near) // and the client has yet to read what the server said
 	asking.Wait()
 	cancel(nil)
@@ -86,7 +87,7 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 
 func closeWrite(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.CloseWrite()
+		_ = tcp.CloseWrite()
 	}
 }
 
@@ -102,7 +103,7 @@ func (f *Fetcher) reachRelayed(ctx context.Context, address string, m *meter) (*
 	if port == "" {
 		port = map[string]string{"ssh": "22", "git": "9418"}[u.Scheme]
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for git: %w", err)
 	}

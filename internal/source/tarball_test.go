@@ -171,8 +171,7 @@ func TestTarballCredential(t *testing.T) {
 		w.Write(archive)
 	}})
 	wanted := "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+secret))
-	var s *httptest.Server
-	s = serve(t, map[string]http.HandlerFunc{
+	s := serve(t, map[string]http.HandlerFunc{
 		"/a": func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") != wanted {
 				w.WriteHeader(http.StatusUnauthorized)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,7 +50,7 @@ func isTar(start []byte) bool {
 		return false
 	}
 	_, err := tar.NewReader(bytes.NewReader(start)).Next()
-	return err != tar.ErrHeader
+	return !errors.Is(err, tar.ErrHeader)
 }
 
 // guess names what people most often take for a tar.

@@ -88,7 +88,7 @@ const cpuPeriod = 100_000 // microseconds, the kernel's default
 
 func (c Cgroups) createUnified(path string, l Limits) error {
 	dir := c.root()
-	for _, part := range strings.Split(strings.Trim(path, "/"), "/") {
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 		// A controller that the parent does not have cannot be handed on;
 		// the limit's own file says so below.
 		for _, ctl := range controllers {
@@ -207,7 +207,7 @@ func (c Cgroups) processes(path string) []int {
 			if err != nil {
 				continue
 			}
-			for _, f := range strings.Fields(string(b)) {
+			for f := range strings.FieldsSeq(string(b)) {
 				if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
 					pids = append(pids, pid)
 				}

@@ -69,7 +69,7 @@ func (r *Runtime) Start(ctx context.Context, id, bundle string, spec *specs.Spec
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the daemon
 	p := &Process{runtime: r, id: id, cgroup: spec.Linux.CgroupsPath, ended: make(chan struct{})}
 	if err := cmd.Run(); err != nil {
-		p.remove()
+		_ = p.remove()
 		return nil, startError(logFile, err)
 	}
 	if p.pid, err = readPID(pidFile); err != nil {
@@ -79,7 +79,7 @@ func (r *Runtime) Start(ctx context.Context, id, bundle string, spec *specs.Spec
 	if err := context.Cause(ctx); err != nil {
 		p.Kill()
 		<-p.ended
-		p.remove()
+		_ = p.remove()
 		return nil, err
 	}
 	return p, nil

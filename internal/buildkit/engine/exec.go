@@ -163,10 +163,10 @@ func (x *execution) tidy() {
 
 // publish listens on the host for the container's ports, and inside the
 // container for the daemon's registry.
-func (x *execution) publish() error {
+func (x *execution) publish(ctx context.Context) error {
 	for _, p := range x.spec.Ports {
 		address := net.JoinHostPort(p.HostIP, fmt.Sprint(p.HostPort))
-		l, err := net.Listen("tcp", address)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			return &container.StartError{Code: 125, Reason: fmt.Sprintf("publish port %d: %s", p.Container, err)}
 		}

@@ -36,7 +36,7 @@ func (x *execution) prepare(ctx context.Context, image *rootImage) (container.Co
 	if err != nil {
 		return none, err
 	}
-	if err := x.publish(); err != nil {
+	if err := x.publish(ctx); err != nil {
 		return none, err
 	}
 	resolvConf, err := x.run.e.resolvConf(ctx)

@@ -96,7 +96,7 @@ func (e *Endpoint) Path() string {
 func (e *Endpoint) Listen(address string) (net.Listener, error) {
 	var l net.Listener
 	err := inNamespace(e.ns, func() (err error) {
-		l, err = net.Listen("tcp4", address)
+		l, err = new(net.ListenConfig).Listen(context.Background(), "tcp4", address)
 		return err
 	})
 	return l, err

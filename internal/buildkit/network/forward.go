@@ -20,7 +20,7 @@ type Forward struct {
 // NewForward starts to accept. It owns l. Close it to stop; connections in
 // progress are cut.
 func NewForward(l net.Listener, dial func(context.Context) (net.Conn, error)) *Forward {
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // nobody reads a cause here
+	ctx, cancel := context.WithCancel(context.Background())
 	f := &Forward{l: l, cancel: cancel}
 	f.ended.Go(func() {
 		for {

@@ -25,6 +25,7 @@ import (
 	"hash/crc32"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -223,12 +224,7 @@ func hostPrefixes() ([]netip.Prefix, error) {
 }
 
 func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
-	for _, o := range others {
-		if p.Overlaps(o) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(others, p.Overlaps)
 }
 
 // subnets cuts a range into networks for one bridge each.

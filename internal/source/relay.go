@@ -60,7 +60,7 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 	defer near.Close()
 	far, err := r.dialer.DialContext(ctx, "tcp", r.address)
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok {
+		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 			err = fmt.Errorf("%w: %s did not answer in time", ErrNoProgress, r.address)
 		}
 		r.fail(err)

@@ -72,7 +72,7 @@ func first(list []string) string {
 // solve runs the build, and once more if the disk was full and could be freed.
 func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
 	for try := 0; ; try++ {
-		response, err := solve(ctx, s.gen.kit, o, op, out)
+		response, err := s.show(ctx, s.gen.kit, o, op, out)
 		if err == nil {
 			return response, nil
 		}
@@ -87,11 +87,11 @@ func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.Bui
 	}
 }
 
-// solve runs one build and shows its progress.
-func solve(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
+// show runs one build and shows its progress.
+func (s *workshop) show(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
 	statuses := make(chan *client.SolveStatus)
 	shown := make(chan error, 1)
-	go func() { shown <- show(ctx, statuses, out, op.Progress) }()
+	go func() { shown <- show(ctx, statuses, s.names(op), out, op.Progress) }()
 	r, err := kit.Solve(ctx, nil, o, statuses)
 	if e := <-shown; err == nil && e != nil {
 		err = e
@@ -100,6 +100,20 @@ func solve(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps
 		return nil, err
 	}
 	return r.ExporterResponse, nil
+}
+
+// names replaces the names that images have in the engine's store by tags.
+func (s *workshop) names(op *steps.BuildOp) *strings.Replacer {
+	var pairs []string
+	for tag, image := range s.ownImages() {
+		if name, ok := strings.CutPrefix(image.name, "docker-image://"); ok {
+			pairs = append(pairs, name, tag)
+		}
+	}
+	if len(op.Tags) > 0 {
+		pairs = append(pairs, s.storeName(op.Tags[0]), strings.Join(op.Tags, ", "))
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 func (s *workshop) built(op *steps.BuildOp, in *inputs, response map[string]string) (*steps.Image, error) {
@@ -263,10 +277,8 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 
 // ownContexts let FROM and COPY --from find what the run has built.
 func (s *workshop) ownContexts() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	contexts := map[string]string{}
-	for name, image := range s.images {
+	for name, image := range s.ownImages() {
 		contexts["context:"+name] = image.name
 	}
 	return contexts

@@ -5,14 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/progress/progressui"
 )
 
 // show writes a build's progress as plain lines to out, and as JSON lines to
-// raw if that is not nil. It returns when statuses is closed.
-func show(ctx context.Context, statuses <-chan *client.SolveStatus, out, raw io.Writer) error {
+// raw if that is not nil, with the names of the engine's store replaced by
+// those that people gave. It returns when statuses is closed.
+func show(ctx context.Context, statuses <-chan *client.SolveStatus, names *strings.Replacer, out, raw io.Writer) error {
 	display, err := progressui.NewDisplay(out, progressui.PlainMode)
 	if err != nil {
 		for range statuses {
@@ -30,6 +32,7 @@ func show(ctx context.Context, statuses <-chan *client.SolveStatus, out, raw io.
 		var o order
 		for s := range statuses {
 			o.put(s)
+			rename(s, names)
 			pass(s)
 		}
 		if len(o.ends) > 0 {
@@ -83,6 +86,15 @@ func separate(all []*client.Vertex) (going, done []*client.Vertex) {
 		}
 	}
 	return going, done
+}
+
+func rename(s *client.SolveStatus, names *strings.Replacer) {
+	for _, v := range s.Vertexes {
+		v.Name, v.Error = names.Replace(v.Name), names.Replace(v.Error)
+	}
+	for _, st := range s.Statuses {
+		st.ID, st.Name = names.Replace(st.ID), names.Replace(st.Name)
+	}
 }
 
 func orDiscard(w io.Writer) io.Writer {

@@ -126,7 +126,7 @@ func (s *remoteSession) Build(ctx context.Context, op *steps.BuildOp, out io.Wri
 		attrs["tar"], attrs["name"] = "false", strings.Join(op.Tags, ",")
 		o.Exports = []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: s.store}}
 	}
-	response, err := solve(ctx, s.kit, o, op, out)
+	response, err := s.show(ctx, s.kit, o, op, out)
 	if err != nil {
 		return nil, buildError(ctx, err)
 	}

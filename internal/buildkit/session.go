@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -151,6 +152,13 @@ func (s *workshop) own(ref string) (*runImage, bool) {
 	return i, ok
 }
 
+// ownImages is a copy of what the run has built, by familiar name.
+func (s *workshop) ownImages() map[string]*runImage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.images)
+}
+
 func (s *workshop) keep(tags []string, i *runImage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +169,7 @@ func (s *workshop) keep(tags []string, i *runImage) {
 
 // storeName is what the engine's store calls the image of a tag: valid for
 // any tag, and different for each run.
-func (s *runSession) storeName(tag string) string {
+func (s *workshop) storeName(tag string) string {
 	sum := sha256.Sum256([]byte(familiar(tag)))
 	return control.ImageName(s.place.Run, hex.EncodeToString(sum[:16]))
 }

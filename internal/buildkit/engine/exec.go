@@ -62,13 +62,9 @@ func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWri
 }
 
 func (x *execution) do(ctx context.Context) (control.Exit, error) {
-	began := time.Now()
-	image, err := x.run.image(ctx, x.spec)
+	image, err := x.image(ctx)
 	if err != nil {
 		return control.Exit{}, fmt.Errorf("image %s: %w", x.spec.Image, err)
-	}
-	if took := time.Since(began); took > time.Second && !x.spec.Own {
-		_ = x.out.Frame(control.FrameNotice, fmt.Appendf(nil, "Pulled image: %s in %.1fs", x.spec.Image, took.Seconds()))
 	}
 	config, err := x.prepare(ctx, image)
 	if err != nil {
@@ -86,6 +82,31 @@ func (x *execution) do(ctx context.Context) (control.Exit, error) {
 	exit := x.await(ctx)
 	drained.Wait()
 	return exit, nil
+}
+
+// pullNotice is how often a step that waits for its image says so.
+const pullNotice = 5 * time.Second
+
+// image waits for the image, and does not wait in silence.
+func (x *execution) image(ctx context.Context) (*rootImage, error) {
+	began := time.Now()
+	tick := time.NewTicker(pullNotice)
+	defer tick.Stop()
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		for {
+			select {
+			case <-tick.C:
+				_ = x.out.Frame(control.FrameNotice, fmt.Appendf(nil, "Pulling image: %s, %.0f s until now", x.spec.Image, time.Since(began).Seconds()))
+			case <-done:
+				return
+			}
+		}
+	})
+	defer telling.Wait()
+	defer close(done)
+	return x.run.image(ctx, x.spec)
 }
 
 // start gives the container two pipes and copies what comes out of them.

@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"acrd/internal/buildkit"
+	"acrd/internal/buildkit/control"
+	"acrd/steps"
+	"acrd/steps/stepstest"
+)
+
+// TestEngine holds the real engine to what every engine must do.
+func TestEngine(t *testing.T) {
+	need(t)
+	d := start(t) // for its registry
+	d.base()
+	state := shortDir(t)
+	e := buildkit.New(buildkit.Options{
+		Config:  control.Config{Dir: filepath.Join(state, "engine"), Instance: "suite", PlainHTTP: []string{d.registry}},
+		Command: []string{filepath.Join(built, "acrd"), "engine"},
+		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	if err := e.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	runs := 0
+	stepstest.TestEngine(t, func(t *testing.T) *stepstest.Bench {
+		runs++
+		id := "suite" + string(rune('a'+runs))
+		p := place(t, filepath.Join(state, "runs", id), id, d.registry)
+		s, err := e.Open(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bench(s, p, d.registry)
+	})
+}
+
+// place makes the folders of a run, with a Dockerfile in its workspace.
+func place(t *testing.T, dir, id, registry string) *steps.Place {
+	t.Helper()
+	p := &steps.Place{Run: id, Dir: dir, Workspace: filepath.Join(dir, "workspace"), Home: filepath.Join(dir, "home"), Registry: registry}
+	for _, d := range []string{p.Workspace, p.Home} {
+		if err := os.MkdirAll(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "FROM " + registry + "/base/busybox:1\nRUN echo built > /made\n"
+	if err := os.WriteFile(filepath.Join(p.Workspace, "Dockerfile"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func bench(s steps.Session, p *steps.Place, registry string) *stepstest.Bench {
+	return &stepstest.Bench{
+		Session: s, Image: registry + "/base/busybox:1", Workspace: p.Workspace,
+		Tag: func(name string) string { return registry + "/suite/" + name + ":1" },
+	}
+}
+
+// TestRemoteEngine runs a daemon on somebody else's BuildKit: here, that of
+// another daemon. Builds, FROM what was built, and pushes work; cmd steps are
+// refused by name.
+func TestRemoteEngine(t *testing.T) {
+	need(t)
+	theirs := start(t)
+	theirs.base()
+	ours := start(t, "--engine", "unix://"+filepath.Join(theirs.state, "engine", "buildkit.sock"))
+	dir := ours.folder(map[string]string{
+		"Dockerfile": "FROM " + theirs.registry + "/base/busybox:1\nRUN echo parent > /made\n",
+		"Child":      "FROM parent\nRUN cat /made\n",
+		"acb.yaml": `version: v1.1.0
+steps:
+  - build: -t parent .
+  - build: -t $Registry/child:$ID -f Child .
+  - push: ["$Registry/child:$ID"]
+`,
+		"cmd.yaml": "steps:\n  - id: it\n    cmd: " + theirs.registry + "/base/busybox:1 true\n",
+	})
+	r := ours.succeed(ours.acrd(dir, "run", "-o", "json", "."))
+	digest := between(r.stdout, `"outputImages"`, `"digest": "`, `"`)
+	if code, tags := ours.get("/v2/child/tags/list"); code != 200 {
+		t.Errorf("child is not in our registry: %d %s", code, tags)
+	}
+	if digest == "" || !strings.Contains(r.stdout, digest) {
+		t.Errorf("no digest in\n%s", r)
+	}
+	if r := ours.acrd(dir, "run", "-f", "cmd.yaml", "."); r.code != 1 || !strings.Contains(r.String(), "step it: cmd steps need acrd's own engine") {
+		t.Errorf("a cmd step on a remote engine: exit code %d\n%s", r.code, r)
+	}
+	if r := ours.succeed(ours.acrd(dir, "build", "--no-push", ".")); !strings.Contains(r.stdout, "CACHED") {
+		t.Errorf("the second build is not cached:\n%s", r)
+	}
+}
+
+// between is what stands in s after each of the words, up to the last one.
+func between(s string, words ...string) string {
+	for _, w := range words[:len(words)-1] {
+		_, after, ok := strings.Cut(s, w)
+		if !ok {
+			return ""
+		}
+		s = after
+	}
+	found, _, _ := strings.Cut(s, words[len(words)-1])
+	return found
+}

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +29,10 @@ func (r recorder) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, 
 	notes := &notes{FrontendLLBBridge: bridge, seen: map[control.Resolved]bool{}}
 	// Without this, a "# syntax=" line would have an image fetched and run
 	// as the frontend. The daemon has already judged that line.
-	opt["cmdline"] = "builtin"
-	result, err := r.Frontend.Solve(ctx, notes, exec, opt, inputs, sid, sm)
+	attrs := make(map[string]string, len(opt)+1)
+	maps.Copy(attrs, opt)
+	attrs["cmdline"] = "builtin"
+	result, err := r.Frontend.Solve(ctx, notes, exec, attrs, inputs, sid, sm)
 	if err != nil || result == nil {
 		return result, err
 	}

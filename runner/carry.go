@@ -122,7 +122,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, dir 
 	}()
 	t.setUp(run, file)
 	err = r.execute(ctx, run, file, &place{
-		session: session, sources: r.Sources, workspace: source.dir, contextKey: source.key, transcript: t,
+		session: session, sources: &stepSources{r.Sources, dir, source.dir}, workspace: source.dir, contextKey: source.key, transcript: t,
 	})
 	if err == nil {
 		t.report(run)
@@ -172,11 +172,11 @@ func (r *Runner) fetch(ctx context.Context, run *Run, s *source, t *transcript) 
 	if err != nil {
 		return &SourceError{err}
 	}
-	folder, commit, err := r.Sources.Fetch(ctx, c, s.dir, t.step(""))
+	fetched, err := r.Sources.Fetch(ctx, c, s.dir, t.step(""))
 	if err != nil {
 		return &SourceError{fmt.Errorf("source: %w", err)}
 	}
-	s.dir, run.Commit, run.Branch = folder, commit, c.Ref
+	s.dir, run.Commit, run.Branch = fetched.Dir, fetched.Commit, fetched.Branch
 	t.notice("Finished downloading source code")
 	return nil
 }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -63,7 +64,7 @@ func NewReference(ref, digest string) Reference {
 func dependencies(run *Run) []Dependency {
 	var all []Dependency
 	for _, image := range run.Images {
-		d := Dependency{Git: Git{run.Commit}}
+		d := Dependency{Git: Git{cmp.Or(image.Commit, run.Commit)}}
 		if image.Runtime != nil {
 			r := NewReference(image.Runtime.Ref, image.Runtime.Digest)
 			d.Runtime = &r

@@ -71,7 +71,9 @@ type Log interface {
 
 // Sources get build contexts.
 type Sources interface {
-	steps.Sources
+	// Fetch puts the files of c into dir, which is empty or absent and which
+	// nobody else writes to. What it does is told on out.
+	Fetch(ctx context.Context, c steps.Context, dir string, out io.Writer) (*steps.Fetched, error)
 	// Upload opens a folder that a client has sent. Writable asks for one
 	// that may be changed without changing the original.
 	Upload(ctx context.Context, id string, dir string, writable bool) (Checkout, error)

@@ -36,8 +36,8 @@ type bench struct {
 // noSources has no remote context, and as upload any folder by its path.
 type noSources struct{}
 
-func (noSources) Fetch(context.Context, steps.Context, string, io.Writer) (string, string, error) {
-	return "", "", errors.New("there is no such repository")
+func (noSources) Fetch(context.Context, steps.Context, string, io.Writer) (*steps.Fetched, error) {
+	return nil, errors.New("there is no such repository")
 }
 
 func (noSources) Upload(_ context.Context, id, _ string, _ bool) (runner.Checkout, error) {

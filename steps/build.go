@@ -242,6 +242,7 @@ func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	env.Notice("Launching container with name: %s", s.ID)
 	image, err := env.Engine.Build(ctx, op, env.Output)
 	if image != nil {
+		image.Commit = result.Commit
 		result.Images = append(result.Images, image)
 	}
 	if err == nil {
@@ -281,12 +282,11 @@ func (b *Build) locate(ctx context.Context, s *Step, env *Env, op *BuildOp, resu
 		}
 		return nil
 	}
-	dir := filepath.Join(env.Workspace, s.ID)
-	folder, commit, err := env.Sources.Fetch(ctx, b.Context, dir, env.Output)
+	fetched, err := env.Sources.Fetch(ctx, b.Context, s.ID, env.Output)
 	if err != nil {
 		return &BuildError{fmt.Errorf("context %s: %w", b.Context, err)}
 	}
-	op.Context, op.Root, result.Commit = folder, folder, commit
+	op.Context, op.Root, result.Commit = fetched.Dir, fetched.Dir, fetched.Commit
 	return nil
 }
 

@@ -153,7 +153,9 @@ type Image struct {
 	// every other image that the build needed.
 	Runtime   *Dependency
 	BuildTime []Dependency
-	Built     time.Time
+	// Commit is what a git context of the build was at.
+	Commit string
+	Built  time.Time
 }
 
 // A Dependency is an image that another was built from.

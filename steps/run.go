@@ -39,9 +39,19 @@ type Env struct {
 
 // Sources gets remote build contexts.
 type Sources interface {
-	// Fetch puts the files of c into dir, and returns the folder within dir
-	// that c means and the commit if there is one.
-	Fetch(ctx context.Context, c Context, dir string, out io.Writer) (folder, commit string, err error)
+	// Fetch puts the files of c into the folder name of the workspace, in
+	// place of what is there. What it does is told on out.
+	Fetch(ctx context.Context, c Context, name string, out io.Writer) (*Fetched, error)
+}
+
+// Fetched says where the files of a remote context are, and what they are.
+type Fetched struct {
+	// Dir is the folder on the host that the context means: the one that was
+	// fetched into, or one within.
+	Dir string
+	// Commit is the full hash and Branch the short name, of git contexts.
+	// Branch is empty if another ref was asked for.
+	Commit, Branch string
 }
 
 // A Result is what a step has made.

@@ -57,6 +57,7 @@ type daemon struct {
 	registry         *registry.Registry
 	engine           buildEngine
 	runner           *runner.Runner
+	housekeeping     *housekeeping
 	handler          http.Handler
 	close            []func() error
 }
@@ -189,6 +190,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	}
 	uploads := &contexts.Store{Dir: d.path("contexts"), Limits: contexts.Limits{LinksOut: true}, Log: d.log}
 	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
+	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher, pushes: d.registry}
 	d.openEngine()
 	lg := &logs.Dir{Path: d.path("logs")}
 	st := &store.Memory{Counter: d.path("run-counter")}
@@ -282,6 +284,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Go(func() error {
 		defer stopHTTP(nil)
 		return d.runner.Serve(gctx)
+	})
+	g.Go(func() error {
+		d.housekeeping.serve(httpCtx)
+		return nil
 	})
 	g.Go(func() error {
 		select {

@@ -19,12 +19,12 @@ type sources struct {
 }
 
 // Fetch gets a remote context.
-func (s *sources) Fetch(ctx context.Context, c steps.Context, dir string, out io.Writer) (folder, commit string, err error) {
+func (s *sources) Fetch(ctx context.Context, c steps.Context, dir string, out io.Writer) (*steps.Fetched, error) {
 	fetched, err := s.fetcher.Fetch(ctx, c, dir, out)
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	return fetched.Dir, fetched.Commit, nil
+	return &steps.Fetched{Dir: fetched.Dir, Commit: fetched.Commit, Branch: fetched.Branch}, nil
 }
 
 // Upload opens what a client has sent.

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"acrd/internal/contexts"
+	"acrd/internal/registry"
+	"acrd/internal/source"
+)
+
+// What the daemon keeps of its own accord, and for how long. The build cache
+// has a policy of its own, see cacheFlags.
+const (
+	// uploadAge is how long a context that nobody sends again is kept, and
+	// uploadShare which part of the disk they may all take.
+	uploadAge   = 7 * 24 * time.Hour
+	uploadShare = 20 // one twentieth
+	// mirrorAge is how long a git mirror that nobody fetches from is kept.
+	mirrorAge = 14 * 24 * time.Hour
+	// pushAge is how long an unfinished push to the registry is kept.
+	pushAge = 24 * time.Hour
+
+	housekeepingEvery = time.Hour
+	registryEvery     = 24 * time.Hour // it reads every repository
+)
+
+// housekeeping frees, once an hour, what nobody has needed for long.
+type housekeeping struct {
+	*daemon
+	uploads *contexts.Store
+	fetcher *source.Fetcher
+	pushes  *registry.Registry
+	purged  time.Time
+}
+
+func (h *housekeeping) serve(ctx context.Context) {
+	tick := time.NewTicker(housekeepingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := h.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				h.log.Warn("housekeeping", "err", err)
+			}
+		}
+	}
+}
+
+func (h *housekeeping) once(ctx context.Context, now time.Time) error {
+	freed, err := h.uploads.Collect(ctx, diskSize(h.state)/uploadShare, uploadAge)
+	errs := []error{err, h.fetcher.Prune(ctx, mirrorAge)}
+	removed := 0
+	if now.Sub(h.purged) >= registryEvery {
+		h.purged = now
+		removed, err = h.pushes.PurgeUploads(ctx, now.Add(-pushAge))
+		errs = append(errs, err)
+	}
+	if freed > 0 || removed > 0 {
+		h.log.Info("housekeeping", "contexts-freed-bytes", freed, "pushes-removed", removed)
+	}
+	return errors.Join(errs...)
+}

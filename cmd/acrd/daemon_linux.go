@@ -126,7 +126,7 @@ func (d *daemon) path(parts ...string) string {
 func (d *daemon) openListeners(ctx context.Context) error {
 	var err error
 	if d.tcp, err = new(net.ListenConfig).Listen(ctx, "tcp", d.listen); err != nil {
-		return &hostError{fmt.Errorf("%w: choose another address with --listen", err)}
+		return &hostError{fmt.Errorf("%w: choose another address with --listen or $ACRD_LISTEN", err)}
 	}
 	d.later(closeListener(d.tcp))
 	if d.socket == "" {
@@ -190,7 +190,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	}
 	uploads := &contexts.Store{Dir: d.path("contexts"), Limits: contexts.Limits{LinksOut: true}, Log: d.log}
 	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
-	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher, pushes: d.registry}
+	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher}
 	d.openEngine()
 	lg := &logs.Dir{Path: d.path("logs")}
 	st := &store.Memory{Counter: d.path("run-counter")}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"acrd/internal/contexts"
-	"acrd/internal/registry"
 	"acrd/internal/source"
 )
 
@@ -31,7 +30,6 @@ type housekeeping struct {
 	*daemon
 	uploads *contexts.Store
 	fetcher *source.Fetcher
-	pushes  *registry.Registry
 	purged  time.Time
 }
 
@@ -56,7 +54,7 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 	removed := 0
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now
-		removed, err = h.pushes.PurgeUploads(ctx, now.Add(-pushAge))
+		removed, err = h.registry.PurgeUploads(ctx, now.Add(-pushAge))
 		errs = append(errs, err)
 	}
 	if freed > 0 || removed > 0 {

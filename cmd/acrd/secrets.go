@@ -164,7 +164,8 @@ func join(ctx context.Context, conn io.ReadWriteCloser, first []byte, dial steps
 	_, _ = io.Copy(conn, a)
 }
 
-// dockerRegistries are the hosts that a docker config may call Docker Hub.
+// normalHost is a registry as docker names it in its config: without scheme and
+// path, and Docker Hub as docker.io.
 func normalHost(host string) string {
 	host = strings.TrimPrefix(strings.TrimPrefix(host, "https://"), "http://")
 	host, _, _ = strings.Cut(host, "/")

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"acrd/internal/contexts"
@@ -77,18 +75,4 @@ func packError(err error) error {
 		return &usageError{err.Error()}
 	}
 	return err
-}
-
-// within is path as seen from the source folder, if it is in it.
-func within(source, path string) (string, bool) {
-	base, err1 := filepath.Abs(source)
-	full, err2 := filepath.Abs(path)
-	if err1 != nil || err2 != nil {
-		return "", false
-	}
-	rel, err := filepath.Rel(base, full)
-	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return "", false
-	}
-	return filepath.ToSlash(rel), true
 }

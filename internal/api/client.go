@@ -39,13 +39,28 @@ func NewClient(server, token string) (*Client, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", strings.TrimPrefix(path, "//"))
 		}
-		return &Client{&http.Client{Transport: &http.Transport{DialContext: dial}}, "http://localhost"}, nil
+		return &Client{&http.Client{Transport: reaching{&http.Transport{DialContext: dial}}}, "http://localhost"}, nil
 	}
 	u, err := url.Parse(server)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("server %q: want unix:PATH or http(s)://HOST:PORT", server)
 	}
-	return &Client{&http.Client{Transport: withToken{http.DefaultTransport, token}}, u.Scheme + "://" + u.Host}, nil
+	return &Client{&http.Client{Transport: withToken{reaching{http.DefaultTransport}, token}}, u.Scheme + "://" + u.Host}, nil
+}
+
+// reaching makes ErrUnreachable of whatever keeps a request from being
+// answered, or the cause if that is the end of its context.
+type reaching struct{ next http.RoundTripper }
+
+func (t reaching) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(r)
+	if err == nil {
+		return resp, nil
+	}
+	if cause := context.Cause(r.Context()); cause != nil {
+		return nil, cause
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 type withToken struct {
@@ -129,7 +144,7 @@ func (c *Client) Park(ctx context.Context, agent string) (io.ReadWriteCloser, er
 	req.Header.Set("Upgrade", agentUpgrade)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, unreachable(ctx, err)
+		return nil, unwrapURL(err)
 	}
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	if resp.StatusCode != http.StatusSwitchingProtocols || !ok {
@@ -177,13 +192,23 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, unreachable(ctx, err)
+		return nil, unwrapURL(err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	return nil, problem(resp)
+}
+
+// unwrapURL takes off what http.Client puts around an error: the address, of
+// which a user knows nothing.
+func unwrapURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 func problem(resp *http.Response) error {
@@ -200,11 +225,4 @@ func problem(resp *http.Response) error {
 		p.Message = resp.Status
 	}
 	return p
-}
-
-func unreachable(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }

@@ -146,7 +146,7 @@ func (s *Server) log(w http.ResponseWriter, r *http.Request) error {
 	var src io.ReadCloser
 	var err error
 	if q.Has("step") {
-		src, err = s.Logs.Step(r.Context(), r.PathValue("run"), q.Get("step"))
+		src, err = s.Logs.Step(r.Context(), r.PathValue("run"), q.Get("step"), q.Get("follow") == "true")
 	} else {
 		offset, e := strconv.ParseInt(orZero(q.Get("offset")), 10, 64)
 		if e != nil || offset < 0 {

@@ -160,11 +160,12 @@ func (l *log) tell() {
 	l.changed = make(chan struct{})
 }
 
-// state says whether more can come, and what will be closed when it does.
-func (l *log) state() (more bool, changed <-chan struct{}) {
+// snapshot says whether more can come, what will be closed when it does, and
+// which part is not in the index yet.
+func (l *log) snapshot() (more bool, changed <-chan struct{}, open span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.closed, l.changed
+	return !l.closed, l.changed, l.open
 }
 
 // Open reads the text of a run from an offset. With follow, reading waits for
@@ -176,52 +177,6 @@ func (d *Dir) Open(ctx context.Context, run string, offset int64, follow bool) (
 // Progress reads the progress messages of a run, JSON lines, from the start.
 func (d *Dir) Progress(ctx context.Context, run string, follow bool) (io.ReadCloser, error) {
 	return d.read(ctx, run, progressFile, 0, follow)
-}
-
-// Step reads what one step of a run has written until now.
-func (d *Dir) Step(ctx context.Context, run, step string) (io.ReadCloser, error) {
-	text, err := d.read(ctx, run, textFile, 0, false)
-	if err != nil {
-		return nil, err
-	}
-	spans, err := d.spans(run)
-	if err != nil {
-		return nil, errors.Join(err, text.Close())
-	}
-	var parts []io.Reader
-	for _, s := range spans {
-		if s.Step == step {
-			parts = append(parts, io.NewSectionReader(text.(*reader).file, s.From, s.To-s.From))
-		}
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(parts...), text}, nil
-}
-
-func (d *Dir) spans(run string) ([]span, error) {
-	f, err := os.Open(filepath.Join(d.Path, run, indexFile))
-	if err != nil {
-		return nil, fmt.Errorf("index of log: %w", err)
-	}
-	defer f.Close()
-	var spans []span
-	for dec := json.NewDecoder(f); ; {
-		var s span
-		if err := dec.Decode(&s); err != nil {
-			break // the end, or a line that is being written
-		}
-		spans = append(spans, s)
-	}
-	if l := d.isLive(run); l != nil {
-		l.mu.Lock()
-		if n := len(spans); n == 0 || spans[n-1].To <= l.open.From {
-			spans = append(spans, l.open)
-		}
-		l.mu.Unlock()
-	}
-	return spans, nil
 }
 
 func (d *Dir) read(ctx context.Context, run, name string, offset int64, follow bool) (io.ReadCloser, error) {
@@ -258,7 +213,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	for {
 		more, changed := false, (<-chan struct{})(nil)
 		if r.live != nil {
-			more, changed = r.live.state()
+			more, changed, _ = r.live.snapshot()
 		}
 		n, err := r.file.Read(b)
 		if n > 0 || !errors.Is(err, io.EOF) || !more {

@@ -63,7 +63,7 @@ func TestReadBack(t *testing.T) {
 			t.Errorf("%s, from 12: got %q, want %q", when, got, want)
 		}
 		for step, want := range map[string]string{"web": "web 1\nweb 2\n", "job": "job 1\n", "": "start\n", "none": ""} {
-			r, err = d.Step(t.Context(), "ca1", step)
+			r, err = d.Step(t.Context(), "ca1", step, false)
 			if got := all(t, r, err); got != want {
 				t.Errorf("%s, step %q: got %q, want %q", when, step, got, want)
 			}
@@ -103,6 +103,38 @@ func TestFollow(t *testing.T) {
 		for i := range got {
 			if got[i] != want.String() {
 				t.Errorf("reader %d has %d bytes of %d", i, len(got[i]), want.Len())
+			}
+		}
+	})
+}
+
+func TestFollowStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Dir{Path: t.TempDir()}
+		l := create(t, d, "ca1")
+		var readers sync.WaitGroup
+		got := map[string]*string{"a": new(string), "b": new(string), "c": new(string)}
+		for step, text := range got {
+			readers.Go(func() {
+				r, err := d.Step(t.Context(), "ca1", step, true)
+				*text = all(t, r, err)
+			})
+		}
+		want := map[string]string{}
+		for i := range 200 {
+			step := []string{"a", "b", ""}[i*i%7%3]
+			line := fmt.Sprintf("%s: line %d\n", step, i)
+			want[step] += line
+			write(t, l, step, line)
+			if i%5 > 2 {
+				time.Sleep(time.Second)
+			}
+		}
+		l.Close()
+		readers.Wait()
+		for step, text := range got {
+			if *text != want[step] {
+				t.Errorf("step %q: got\n%s\nwant\n%s", step, *text, want[step])
 			}
 		}
 	})

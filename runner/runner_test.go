@@ -353,7 +353,7 @@ func TestOutputIsToldApart(t *testing.T) {
 		}
 		run, log := b.do(`{steps: [{id: a, cmd: x, when: ['-']}, {id: b, cmd: x, when: ['-']}]}`)
 		for _, id := range []string{"a", "b"} {
-			r, err := b.logs.Step(t.Context(), run.ID, id)
+			r, err := b.logs.Step(t.Context(), run.ID, id, false)
 			if err != nil {
 				t.Fatal(err)
 			}

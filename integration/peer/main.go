@@ -39,7 +39,7 @@ func build(ctx context.Context, socket, folder, image string) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range statuses { //nolint:revive // as a client without a display would
+		for range statuses { // as a client without a display would
 		}
 	}()
 	_, err = c.Solve(ctx, nil, client.SolveOpt{

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,9 +39,7 @@ func TestProtect(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), row.method, "http://x/v2/", nil)
 			r.Host = row.host
-			for k, v := range row.header {
-				r.Header[k] = v
-			}
+			maps.Copy(r.Header, row.header)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			if w.Code != row.want {

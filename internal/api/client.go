@@ -204,8 +204,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 // unwrapURL takes off what http.Client puts around an error: the address, of
 // which a user knows nothing.
 func unwrapURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -23,8 +23,11 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []control.Port{
-		{HostIP: "127.0.0.1", Container: 80}, {HostIP: "127.0.0.1", HostPort: 8080, Container: 80},
-		{HostIP: "0.0.0.0", HostPort: 8080, Container: 80}, {HostIP: "127.0.0.1", Container: 80}, {HostIP: "::1", HostPort: 1, Container: 2},
+		{HostIP: "127.0.0.1", Container: 80},
+		{HostIP: "127.0.0.1", HostPort: 8080, Container: 80},
+		{HostIP: "0.0.0.0", HostPort: 8080, Container: 80},
+		{HostIP: "127.0.0.1", Container: 80},
+		{HostIP: "::1", HostPort: 1, Container: 2},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 
 	"acrd/internal/api"
@@ -21,6 +23,8 @@ type buildFlags struct {
 	pass                         []string // words for docker build's own parser
 	common                       requestFlags
 	wait                         waiting
+	quiet                        bool
+	idFile, metadataFile         string
 	ignoredLoad, ignoredNoFormat bool
 }
 
@@ -35,6 +39,9 @@ Ctrl-C cancels the build.`)
 	rest, err := parse(fs, args, 1, 1)
 	if err != nil {
 		return err
+	}
+	if f.quiet {
+		f.wait.progress = "quiet"
 	}
 	conn, err := f.common.server.connect(ctx, s)
 	if err != nil {
@@ -81,7 +88,9 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	f.common.define(fs, s)
 	f.wait.define(fs)
 	fs.StringVar(&f.wait.progress, "progress", "auto", "how to show the build: auto, tty, plain, quiet or rawjson")
-	fs.BoolP("quiet", "q", false, "print the digest only")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the digest only: same as --progress quiet")
+	fs.StringVar(&f.idFile, "iidfile", "", "file to write the digest of the image to")
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write names and digest of the image to, as JSON")
 	fs.BoolVar(&f.ignoredNoFormat, "no-format", false, "ignored: nothing is formatted but on a terminal")
 	for _, name := range []string{"load", "no-format", "tag", "push"} {
 		_ = fs.MarkHidden(name)
@@ -120,18 +129,46 @@ func (f *buildFlags) build(ctx context.Context, s *session, c *connection, sourc
 	parking, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	c.offer(parking, agents)
-	run, err := c.Schedule(ctx, req)
+	run, err := c.schedule(ctx, req)
 	if err != nil {
 		return err
 	}
-	f.announce(s, run, c)
+	f.announce(s, run)
+	f.wait.succeeded = f.writeFiles
 	return c.follow(ctx, s, run, f.wait)
 }
 
+// writeFiles leaves what scripts want to know of the image.
+func (f *buildFlags) writeFiles(p api.RunProperties) error {
+	if len(p.BuiltImages) == 0 {
+		return nil
+	}
+	digest := p.BuiltImages[0].Digest
+	if f.idFile != "" {
+		if err := os.WriteFile(f.idFile, []byte(digest), 0o666); err != nil { //nolint:gosec // as docker does: the umask decides
+			return err
+		}
+	}
+	if f.metadataFile == "" {
+		return nil
+	}
+	var names []string
+	for _, i := range p.BuiltImages {
+		names = append(names, i.Registry+"/"+i.Repository+":"+i.Tag)
+	}
+	b, err := json.MarshalIndent(map[string]string{
+		"containerimage.digest": digest, "image.name": strings.Join(names, ","), "acrd.run": p.RunID,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.metadataFile, append(b, '\n'), 0o666) //nolint:gosec // as docker does: the umask decides
+}
+
 // announce is what az acr build says when the build is queued.
-func (f *buildFlags) announce(s *session, run *api.Run, _ *connection) {
+func (f *buildFlags) announce(s *session, run *api.Run) {
 	out := s.stdout
-	if f.wait.output.json() || f.wait.progress == "quiet" {
+	if f.wait.output.document() || f.wait.progress == "quiet" {
 		out = s.stderr
 	}
 	fmt.Fprintf(out, "Queued a build with ID: %s\n", run.Properties.RunID)

@@ -118,7 +118,7 @@ func TestExitCodes(t *testing.T) {
 		{"unknown flag", []string{"build", "--colour", "."}, exitUsage, `unknown flag: --colour`},
 		{"no such folder", []string{"build", dir + "/none"}, exitUsage, `should be a local directory path or remote URL`},
 		{"windows", []string{"build", "--platform", "windows", dir}, exitUsage, `on Linux, for Linux`},
-		{"output", []string{"run", "-o", "xml", "/dev/null"}, exitUsage, `"xml" is neither text nor json`},
+		{"output", []string{"run", "-o", "xml", "/dev/null"}, exitUsage, `"xml" is none of text, table, json`},
 		{"no file", []string{"run", "/dev/null"}, exitUsage, `acb.yaml|--cmd`},
 		{"bad credential", []string{"build", "--credential", "{}", dir}, exitUsage, `registry name can't be empty`},
 		{"build", []string{"build", "-t", "a:1", dir}, exitOK, `Queued a build with ID: ca\d`},
@@ -201,8 +201,15 @@ func TestOutput(t *testing.T) {
 	if images := r.Properties.OutputImages; len(images) != 1 || images[0].Repository != "a" || images[0].Tag != "1" {
 		t.Errorf("images %v", images)
 	}
-	if _, out, _ = d.acrd("build", "-t", "a:1", "--progress", "quiet", dir); out != "sha256:"+strings.Repeat("a", 64)+"\n" {
+	idFile := filepath.Join(dir, "id")
+	if _, out, _ = d.acrd("build", "-t", "a:1", "-q", "--iidfile", idFile, "-g", "group", "--agent-pool", "p", dir); out != "sha256:"+strings.Repeat("a", 64)+"\n" {
 		t.Errorf("quiet: %q", out)
+	}
+	if id, err := os.ReadFile(idFile); err != nil || string(id)+"\n" != out {
+		t.Errorf("--iidfile: %q %v", id, err)
+	}
+	if _, out, _ = d.acrd("run", "--cmd", "busybox true", "-o", "table", "/dev/null"); !regexp.MustCompile(`^RUN ID  PLATFORM  STATUS     TRIGGER  STARTED +DURATION\nca3     linux     Succeeded  Manual   20\S+  00:00:00\n$`).MatchString(out) {
+		t.Errorf("table: %q", out)
 	}
 	if _, out, _ = d.acrd("run", "--cmd", "busybox echo 'a: b # c'", "--no-wait", "-o", "json", "/dev/null"); json.Unmarshal([]byte(out), &r) != nil || r.Properties.RunID == "" {
 		t.Errorf("no wait: %q", out)

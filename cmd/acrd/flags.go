@@ -42,7 +42,7 @@ type output string
 
 func outputFlag(fs *pflag.FlagSet) *output {
 	o := output("text")
-	fs.VarP(&o, "output", "o", "what to print: text or json")
+	fs.VarP(&o, "output", "o", "what to print: text, table or json")
 	return &o
 }
 
@@ -50,10 +50,13 @@ func (o *output) String() string { return string(*o) }
 func (o *output) Type() string   { return "format" }
 func (o *output) Set(v string) error {
 	if !slices.Contains([]string{"text", "table", "json"}, v) {
-		return fmt.Errorf("%q is neither text nor json", v)
+		return fmt.Errorf("%q is none of text, table, json", v)
 	}
 	*o = output(v)
 	return nil
 }
 
 func (o *output) json() bool { return *o == "json" }
+
+// document says that standard output is for the result alone.
+func (o *output) document() bool { return *o == "json" || *o == "table" }

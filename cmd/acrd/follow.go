@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"text/tabwriter"
 	"time"
 
 	"acrd/internal/api"
@@ -22,10 +23,29 @@ type waiting struct {
 	noLogs, noWait bool
 	progress       string // auto, tty, plain, quiet, rawjson
 	output         *output
+	// succeeded, if set, is called with the outcome of a good run.
+	succeeded func(api.RunProperties) error
 }
 
-// cancelPatience bounds the wait for a run that was cancelled.
-const cancelPatience = 15 * time.Second
+const (
+	// cancelPatience bounds the wait for a run that was cancelled, and
+	// answerPatience that for the answer to a request, after Ctrl-C.
+	cancelPatience = 15 * time.Second
+	answerPatience = 5 * time.Second
+)
+
+// schedule queues a run. Ctrl-C while the daemon has the request waits a little
+// for its answer: without the id, a run that was accepted could not be
+// cancelled.
+func (c *connection) schedule(ctx context.Context, req *api.RunRequest) (*api.Run, error) {
+	asking, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(answerPatience, func() { cancel(context.Cause(ctx)) })
+		context.AfterFunc(asking, func() { t.Stop() })
+	})()
+	return c.Schedule(asking, req)
+}
 
 // follow shows a run until it has ended. Ctrl-C cancels it.
 func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w waiting) error {
@@ -33,7 +53,7 @@ func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w wai
 		return printRun(s, run, w.output)
 	}
 	out := s.stdout
-	if w.output.json() {
+	if w.output.document() {
 		out = s.stderr
 	}
 	id := run.Properties.RunID
@@ -160,21 +180,21 @@ func (c *connection) conclude(ctx context.Context, interrupted bool, s *session,
 		return err
 	}
 	p := run.Properties
-	if w.output.json() {
-		if err := printRun(s, run, w.output); err != nil {
-			return err
-		}
+	if err := printRun(s, run, w.output); err != nil {
+		return err
 	}
 	logShown := !w.noLogs && w.progress != "quiet" && !w.display(s.stdout)
 	switch {
 	case p.Status == string(runner.Succeeded):
-		if w.progress == "quiet" && !w.output.json() {
-			for _, i := range p.BuiltImages {
-				fmt.Fprintln(s.stdout, i.Digest)
-				break
-			}
-		} else if !logShown && !w.output.json() {
+		switch {
+		case w.output.document():
+		case w.progress == "quiet" && len(p.BuiltImages) > 0:
+			fmt.Fprintln(s.stdout, p.BuiltImages[0].Digest)
+		case !logShown:
 			summarize(s.stdout, p)
+		}
+		if w.succeeded != nil {
+			return w.succeeded(p)
 		}
 		return nil
 	case interrupted:
@@ -211,11 +231,39 @@ func summarize(out io.Writer, p api.RunProperties) {
 	}
 }
 
+// printRun prints a run as the flag -o says; as text it is its log.
 func printRun(s *session, run *api.Run, o *output) error {
-	if !o.json() {
-		return nil
+	switch *o {
+	case "json":
+		enc := json.NewEncoder(s.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(run)
+	case "table":
+		return tabulate(s.stdout, run)
 	}
-	enc := json.NewEncoder(s.stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(run)
+	return nil
+}
+
+// tabulate prints runs with the columns of az acr task list-runs.
+func tabulate(out io.Writer, runs ...*api.Run) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "RUN ID\tPLATFORM\tSTATUS\tTRIGGER\tSTARTED\tDURATION")
+	for _, r := range runs {
+		p := r.Properties
+		started, took := "", ""
+		if p.StartTime != nil {
+			started = p.StartTime.Format(time.RFC3339)
+			if p.FinishTime != nil {
+				took = clock(p.FinishTime.Sub(*p.StartTime))
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\tManual\t%s\t%s\n", p.RunID, p.Platform.OS, p.Status, started, took)
+	}
+	return w.Flush()
+}
+
+// clock writes a duration as az does, 00:01:09.
+func clock(d time.Duration) string {
+	s := int(d.Round(time.Second).Seconds())
+	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
 }

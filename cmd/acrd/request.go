@@ -30,6 +30,12 @@ func (f *requestFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVar(&f.credentials, "credential", nil, `registry credential as JSON {"registry","username","password"}, or @FILE that holds one (repeat)`)
 	fs.StringArrayVar(&f.allow, "allow", nil, "entitlement for this run: security.insecure, network.host, device, mount, registry (repeat)")
 	fs.StringVar(&f.authMode, "auth-mode", "Default", "None: do not use the docker config's credentials")
+	for _, name := range []string{"agent-pool", "log-template", "source-acr-auth-id"} {
+		fs.String(name, "", "ignored: only Azure has this")
+		_ = fs.MarkHidden(name)
+	}
+	fs.StringP("resource-group", "g", "", "ignored: only Azure has this")
+	_ = fs.MarkHidden("resource-group")
 	f.server = serverFlags(fs, s)
 }
 

@@ -73,12 +73,12 @@ func (f *taskFlags) run(ctx context.Context, s *session, c *connection, source s
 	if err := f.common.apply(c, s, req); err != nil {
 		return err
 	}
-	run, err := c.Schedule(ctx, req)
+	run, err := c.schedule(ctx, req)
 	if err != nil {
 		return err
 	}
 	out := s.stdout
-	if f.wait.output.json() {
+	if f.wait.output.document() {
 		out = s.stderr
 	}
 	fmt.Fprintf(out, "Queued a run with ID: %s\n", run.Properties.RunID)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"go/build"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +55,7 @@ const module = "acrd/"
 // TestLayers holds the import graph to the table above.
 func TestLayers(t *testing.T) {
 	for dir, imports := range packages(t) {
-		if dir == "integration" || strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "examples/") {
+		if dir == "integration" || strings.HasPrefix(dir, "integration/") || strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "examples/") {
 			continue // they wire everything
 		}
 		allowed, ok := layers[dir]
@@ -83,6 +85,24 @@ func TestDaemonHalf(t *testing.T) {
 					t.Errorf("%s imports %s: only internal/buildkit/engine may", dir, path)
 				}
 			}
+		}
+	}
+}
+
+// TestArchitecture holds docs/architecture.md to the packages that there are.
+func TestArchitecture(t *testing.T) {
+	b, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range layers {
+		if !strings.Contains(string(b), "| `"+dir+"` |") {
+			t.Errorf("docs/architecture.md does not say what %s is for", dir)
+		}
+	}
+	for _, match := range regexp.MustCompile("(?m)^\\| `((?:internal|steps|runner|triggers|eventing)[a-z/]*)` \\|").FindAllStringSubmatch(string(b), -1) {
+		if _, ok := layers[match[1]]; !ok {
+			t.Errorf("docs/architecture.md has the package %s, which does not exist", match[1])
 		}
 	}
 }

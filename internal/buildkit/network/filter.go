@@ -15,17 +15,21 @@ import (
 )
 
 // A filter is one nftables table that says what the bridges of a pool may do.
+// Its rules are about that pool's interfaces, ours, and no other's: a packet
+// meets the tables of all daemons of this host, and one that drops it has the
+// last word.
 //
 // forward: the first rule lets frames of one and the same bridge pass: with
 // br_netfilter loaded the kernel shows them to this hook although nothing is
 // routed, and the rule after it would cut a run off from itself.
 type filter struct {
 	name string
+	ours string     // how the names of the pool's interfaces begin
 	mu   sync.Mutex // nftables sets are changed one at a time
 	same *nftables.Set
 }
 
-func installFilter(name string, pool netip.Prefix) (*filter, error) {
+func installFilter(name, ours string, pool netip.Prefix) (*filter, error) {
 	c, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("%w: nftables: %w", ErrCapability, err)
@@ -35,7 +39,7 @@ func installFilter(name string, pool netip.Prefix) (*filter, error) {
 	c.DelTable(t)
 	c.AddTable(t)
 
-	f := &filter{name: name, same: &nftables.Set{
+	f := &filter{name: name, ours: ours, same: &nftables.Set{
 		Table: t, Name: "same", Concatenation: true,
 		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName),
 	}}
@@ -68,10 +72,10 @@ func (f *filter) addForward(c *nftables.Conn, t *nftables.Table) {
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 2},
 		&expr.Lookup{SourceRegister: 1, SetName: f.same.Name, SetID: f.same.ID},
 	}, accept())
-	rule(from(InterfacePrefix), to(InterfacePrefix), drop())
-	rule(from(InterfacePrefix), linkLocalDestination(), drop())
-	rule(to(InterfacePrefix), established(), accept())
-	rule(to(InterfacePrefix), drop())
+	rule(from(f.ours), to(InterfacePrefix), drop())
+	rule(from(f.ours), linkLocalDestination(), drop())
+	rule(to(f.ours), established(), accept())
+	rule(to(f.ours), drop())
 }
 
 // addInput closes every address of the host to containers: the daemon, its
@@ -82,8 +86,8 @@ func (f *filter) addInput(c *nftables.Conn, t *nftables.Table) {
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
 	})
 	// Replies to the host's own connections: published ports.
-	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: concat(from(InterfacePrefix), established(), accept())})
-	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: concat(from(InterfacePrefix), drop())})
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: concat(from(f.ours), established(), accept())})
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: concat(from(f.ours), drop())})
 }
 
 func (f *filter) addMasquerade(c *nftables.Conn, t *nftables.Table, pool netip.Prefix) {

@@ -34,7 +34,8 @@ import (
 
 // InterfacePrefix begins the name of every interface that an acrd on this
 // host makes. The packet filter relies on it: whatever is not of the same
-// bridge but has this prefix belongs to somebody else's run.
+// bridge but has this prefix belongs to somebody else's run, of this daemon or
+// another.
 const InterfacePrefix = "acrd"
 
 // DefaultSubnets is where runs get their addresses when nothing else is said.
@@ -79,7 +80,7 @@ func (p *Pool) Open() error {
 	if err := Probe(); err != nil {
 		return err
 	}
-	f, err := installFilter(p.tableName(), p.Subnets)
+	f, err := installFilter(p.tableName(), p.prefix(), p.Subnets)
 	if err != nil {
 		return err
 	}
@@ -169,15 +170,18 @@ func (p *Pool) give(sub netip.Prefix) {
 
 func (p *Pool) tableName() string { return InterfacePrefix + "_" + p.Instance }
 
+// prefix begins the names of this pool's interfaces.
+func (p *Pool) prefix() string { return InterfacePrefix + p.Instance }
+
 func (p *Pool) owns(name string) bool {
-	prefix := InterfacePrefix + p.Instance
+	prefix := p.prefix()
 	return len(name) > len(prefix) && name[:len(prefix)] == prefix
 }
 
 // interfaceName fits into the kernel's 15 bytes: acrd + instance + hash.
 func (p *Pool) interfaceName(seed string) string {
 	sum := sha256.Sum256([]byte(seed))
-	name := InterfacePrefix + p.Instance + hex.EncodeToString(sum[:])
+	name := p.prefix() + hex.EncodeToString(sum[:])
 	return name[:15]
 }
 

@@ -150,6 +150,29 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// Two daemons on one host leave each other's runs alone, and apart. It takes
+// br_netfilter in the kernel to see a difference within a bridge.
+func TestTwoPools(t *testing.T) {
+	p := open(t)
+	q := &Pool{Instance: "other", Subnets: p.Subnets}
+	if err := q.Open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() })
+	ours, theirs := bridge(t, p, "run", BridgeOptions{}), bridge(t, q, "run", BridgeOptions{})
+	web, job, other := attach(t, ours, "web"), attach(t, ours, "job"), attach(t, theirs, "job")
+	serve(t, web, "web")
+	serve(t, other, "other")
+	for _, w := range []struct {
+		from, to *Endpoint
+		want     string
+	}{{job, web, "web"}, {other, web, ""}, {web, other, ""}} {
+		if got, err := ask(w.from, w.to.Addr.String()+":80"); got != w.want {
+			t.Errorf("%s asking %s: got %q, %v; want %q", w.from.Addr, w.to.Addr, got, err, w.want)
+		}
+	}
+}
+
 func TestIsolatedAndInward(t *testing.T) {
 	p := open(t)
 	builds := bridge(t, p, "builds", BridgeOptions{Isolated: true})

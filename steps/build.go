@@ -21,6 +21,8 @@ type Build struct {
 	Cache string
 }
 
+const cacheEnabled = "enabled"
+
 // BuildOptions are the flags of docker build that BuildKit can honour.
 type BuildOptions struct {
 	Tags          []string
@@ -45,7 +47,7 @@ type BuildOptions struct {
 	Memory        int64
 	Attests       []string // csv
 	Allow         []string // entitlements that the build asks for
-	// Cache is set by "cache: enabled": BuildKit imports from and exports
+	// CacheRef is set by "cache: enabled": BuildKit imports from and exports
 	// to this registry reference.
 	CacheRef string
 }
@@ -229,6 +231,7 @@ func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 		ContextKey: env.ContextKey, Progress: env.Progress, SecretValues: b.secretValues(s, env),
 		Pushed: slices.ContainsFunc(b.Options.Tags, func(t string) bool { return slices.Contains(env.Pushed, normalTag(t)) }),
 	}
+	op.CacheRef = b.cacheRef(s, env)
 	result := &Result{}
 	if err := b.locate(ctx, s, env, op, result); err != nil {
 		return result, err

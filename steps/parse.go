@@ -526,7 +526,7 @@ func (p *parser) action(f *File, s *rawStep, out *Step, at func(string) *yaml.No
 			kinds++
 		}
 	}
-	if c := strings.ToLower(s.cache); c != "" && c != "enabled" && c != "disabled" {
+	if c := strings.ToLower(s.cache); c != "" && c != cacheEnabled && c != "disabled" {
 		p.fault(at("cache"), "invalid value for cache property. Valid values are 'enabled', 'disabled'")
 	}
 	switch {

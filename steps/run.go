@@ -31,6 +31,9 @@ type Env struct {
 	Output io.Writer
 	// Progress, if not nil, gets a build's progress as JSON lines.
 	Progress io.Writer
+	// Registry is the run's, and Task the task's name if there is one: they
+	// say where "cache: enabled" keeps its cache.
+	Registry, Task string
 	// Pushed lists the images that the task pushes, see BuildOp.Pushed.
 	Pushed []string
 	// Secrets are values for build secrets, by id.

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -178,6 +179,12 @@ func shellJSON(v any) (string, error) {
 // functions is what a template may call, beside what text/template brings.
 var functions = template.FuncMap{
 	"lower": strings.ToLower, "upper": strings.ToUpper, "trim": strings.TrimSpace,
+	"b64enc": func(v any) string { // how a secret gets into a volume; none is an empty file
+		if v == nil {
+			return ""
+		}
+		return base64.StdEncoding.EncodeToString(fmt.Append(nil, v))
+	},
 	"default": func(d, v any) any {
 		if v == nil || v == "" {
 			return d

@@ -26,6 +26,7 @@ func TestRender(t *testing.T) {
 		"template":         {"x: {{.Run.ID}} {{.Build.ID}} {{.Values.a}}", "x: cf1 cf1 1"},
 		"missing is empty": {"x: [{{.Values.none}}]", "x: []"},
 		"json":             {"x: {{.ValuesJSON}}", `x: '{"a":"1","b":"x"}'`},
+		"for a volume":     {"x: {{.Values.b | b64enc}} {{.Values.none | b64enc}}", "x: eA== "},
 		"comments":         {"# $ID\nx: 1\n  # {{.Bad\ny: 2", "\nx: 1\n\ny: 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

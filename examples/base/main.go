@@ -7,10 +7,11 @@
 // It pushes
 //
 //	base/busybox:1   Debian's static busybox: sh, httpd, wget and 260 more
-//	base/empty:1     one folder, /tmp; for static binaries
+//	base/empty:1     one folder, /tmp, for amd64 and arm64; for static binaries
 //
-// With -program NAME=FILE it pushes base/NAME:1 as well: busybox, and FILE as
-// /usr/local/bin/NAME. That is how helm gets into the helm-release example.
+// With -program NAME=FILE it pushes base/NAME:1 as well: busybox, and FILE, a
+// static program, as /usr/local/bin/NAME. That is how helm gets into the
+// helm-release example.
 //
 // The same machine always makes the same images, so that a cache built on one
 // of them holds.
@@ -64,11 +65,7 @@ func (p *programFlags) Set(v string) error {
 }
 
 func run(registry, busybox string, programs []string) error {
-	bare, err := layer(folders("tmp"))
-	if err != nil {
-		return err
-	}
-	if err := push(registry, "empty", v1.Config{}, bare); err != nil {
+	if err := pushEmpty(registry); err != nil {
 		return err
 	}
 	files, err := busyboxFiles(busybox)
@@ -79,8 +76,7 @@ func run(registry, busybox string, programs []string) error {
 	if err != nil {
 		return err
 	}
-	config := v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/usr/local/bin:/bin"}}
-	if err := push(registry, "busybox", config, shell); err != nil {
+	if err := pushShell(registry, "busybox", shell); err != nil {
 		return err
 	}
 	for _, p := range programs {
@@ -93,36 +89,67 @@ func run(registry, busybox string, programs []string) error {
 		if err != nil {
 			return err
 		}
-		if err := push(registry, name, config, shell, own); err != nil {
+		if err := pushShell(registry, name, shell, own); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// push assembles an image of layers and sends it.
-func push(registry, repository string, config v1.Config, layers ...v1.Layer) error {
+// pushEmpty pushes the image that has nothing, and so suits any processor.
+func pushEmpty(registry string) error {
+	bare, err := layer(folders("tmp"))
+	if err != nil {
+		return err
+	}
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range []string{"amd64", "arm64"} {
+		image, err := assemble(arch, v1.Config{}, bare)
+		if err != nil {
+			return err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	return push(registry, "empty", index, func(ref name.Reference) error { return remote.WriteIndex(ref, index) })
+}
+
+// pushShell pushes an image of this machine's processor, with busybox in it.
+func pushShell(registry, repository string, layers ...v1.Layer) error {
+	config := v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/usr/local/bin:/bin"}}
+	image, err := assemble(runtime.GOARCH, config, layers...)
+	if err != nil {
+		return err
+	}
+	return push(registry, repository, image, func(ref name.Reference) error { return remote.Write(ref, image) })
+}
+
+// assemble makes an image of layers.
+func assemble(arch string, config v1.Config, layers ...v1.Layer) (v1.Image, error) {
+	image, err := mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), layers...)
+	if err != nil {
+		return nil, err
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", arch, config
+	return mutate.ConfigFile(image, file)
+}
+
+// push sends an image or index and says what it is called now.
+func push(registry, repository string, what interface{ Digest() (v1.Hash, error) }, write func(name.Reference) error) error {
 	ref, err := name.ParseReference(registry + "/base/" + repository + ":1")
 	if err != nil {
 		return err
 	}
-	image, err := mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), layers...)
-	if err != nil {
-		return err
-	}
-	file, err := image.ConfigFile()
-	if err != nil {
-		return err
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
-	if image, err = mutate.ConfigFile(image, file); err != nil {
-		return err
-	}
-	if err := remote.Write(ref, image); err != nil {
+	if err := write(ref); err != nil {
 		return fmt.Errorf("push %s: %w\nIs a daemon running there? Start one with: acrd serve", ref, err)
 	}
-	digest, err := image.Digest()
+	digest, err := what.Digest()
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ build: ## build bin/acrd
 	@mkdir -p bin
 	go build -ldflags '$(LDFLAGS)' -o bin/acrd ./cmd/acrd
 
-demo: deps build ## build and push an image, run a task, all on this machine
+demo: deps ## build and push an image, run a task, all on this machine
 	@examples/demo.sh
 
 test: deps ## all tests: units, and integration on the real engine

@@ -152,6 +152,18 @@ func (req *Request) prefixed(tag string) string {
 	return req.Registry + "/" + tag
 }
 
+// adopted are the tags of a docker build that name some registry and get the
+// run's before it nevertheless. ACR does that too, and does not say so.
+func (req *Request) adopted() []string {
+	if req.Build == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(req.Build.Tags), func(tag string) bool {
+		first, _, ok := strings.Cut(tag, "/")
+		return !ok || !strings.ContainsAny(first, ".:") || req.prefixed(tag) == tag
+	})
+}
+
 // readFile reads a file of the source. A link that leads out of it is refused.
 func readFile(root *os.Root, name string) ([]byte, error) {
 	if root == nil {

@@ -141,6 +141,9 @@ func (t *transcript) setUp(run *Run, file *steps.File) {
 	if file.Version >= "v1.1.0" {
 		t.notice("Alias support enabled for version >= 1.1.0, please see https://aka.ms/acr/tasks/task-aliases for more information.")
 	}
+	for _, tag := range run.Request.adopted() {
+		t.notice("%s names a registry that this run has no credential for: the image is %s", tag, run.Request.prefixed(tag))
+	}
 	for _, n := range file.Networks {
 		if n.SkipCreation {
 			t.notice("Skip creating network: %s", n.Name)
@@ -192,6 +195,9 @@ func (t *transcript) end(run *Run, err error) {
 // reason adds the step to an error that does not say it.
 func reason(run *Run, err error) string {
 	if faults, ok := errors.AsType[steps.Errors](err); ok {
+		if len(faults) == 1 {
+			return "the task file has a fault, see above"
+		}
 		return fmt.Sprintf("the task file has %d faults, see above", len(faults))
 	}
 	if run.FailedStep != "" {

@@ -97,6 +97,9 @@ func ParseBuildArgs(words []string) (*Build, error) {
 	if b.Context, err = ParseContext(where); err != nil {
 		return nil, err
 	}
+	if err := checkReferences(b.Options.Tags); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
@@ -233,6 +236,11 @@ func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	}
 	op.CacheRef = b.cacheRef(s, env)
 	result := &Result{}
+	for _, t := range b.Options.Tags {
+		if err := checkReference(t); err != nil {
+			return nil, &RefusedError{err.Error()}
+		}
+	}
 	if err := b.locate(ctx, s, env, op, result); err != nil {
 		return result, err
 	}

@@ -550,7 +550,7 @@ func (p *parser) action(f *File, s *rawStep, out *Step, at func(string) *yaml.No
 		key, err = "cmd", p.cmd(s, out)
 	default:
 		out.Do = NewPush(s.push)
-		err = checkRefs(s.push)
+		err = checkReferences(s.push)
 	}
 	if s.disableWorkingDirectoryOverride && s.cmd != "" {
 		out.WorkingDirectory = ""
@@ -637,15 +637,6 @@ func (s *Step) hostMounts(f *CmdFlags) error {
 			return fmt.Errorf("-v %s: the target is not absolute", v)
 		}
 		f.HostMounts = append(f.HostMounts, m)
-	}
-	return nil
-}
-
-func checkRefs(refs []string) error {
-	for _, r := range refs {
-		if r == "" || hasSpace(r) || strings.HasPrefix(r, "-") {
-			return fmt.Errorf("%q is not an image reference", r)
-		}
 	}
 	return nil
 }

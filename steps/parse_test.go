@@ -65,7 +65,7 @@ func TestParseFaults(t *testing.T) {
 		"build squash":       {"steps:\n  - build: --squash .\n", "2:12: build: --squash is not supported: BuildKit has no squash"},
 		"build two contexts": {"steps:\n  - build: a b\n", "2:12: build: one build context is needed, not 2: a b"},
 		"build stdin":        {"steps:\n  - build: -f - .\n", "2:12: build: a context or Dockerfile from standard input is not there in a step: write it to a file of the workspace"},
-		"push option":        {"steps:\n  - push: ['--all']\n", `2:11: push: "--all" is not an image reference`},
+		"push option":        {"steps:\n  - push: ['--all']\n", `2:11: push: invalid reference format: "--all" is not [REGISTRY/]NAME[:TAG]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("t.yaml", []byte(tt.src), Options{})

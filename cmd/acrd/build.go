@@ -43,6 +43,9 @@ Ctrl-C cancels the build.`)
 	if f.quiet {
 		f.wait.progress = "quiet"
 	}
+	if err := f.wait.check(s.stdout); err != nil {
+		return err
+	}
 	conn, err := f.common.server.connect(ctx, s)
 	if err != nil {
 		return err

@@ -38,19 +38,14 @@ type connection struct {
 // the command.
 func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 	nothing := func(context.Context) error { return nil }
-	if v.address != "" {
-		c, err := api.NewClient(v.address, v.token)
-		if err != nil {
-			return nil, &usageError{err.Error()}
-		}
-		return &connection{c, false, nothing}, nil
-	}
-	state, err := stateDir(v.state)
+	c, err := v.client()
 	if err != nil {
 		return nil, err
 	}
-	socket := "unix:" + filepath.Join(state, socketName)
-	c, err := api.NewClient(socket, "")
+	if v.address != "" {
+		return &connection{c, false, nothing}, nil
+	}
+	state, err := stateDir(v.state)
 	if err != nil {
 		return nil, err
 	}
@@ -72,19 +67,28 @@ func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 
 // askInfo asks the daemon, if there is one, and never starts any.
 func (v *server) askInfo(ctx context.Context) (api.Info, error) {
+	c, err := v.client()
+	if err != nil {
+		return api.Info{}, err
+	}
+	return c.Info(ctx)
+}
+
+// client speaks to the daemon, if there is one.
+func (v *server) client() (*api.Client, error) {
 	address := v.address
 	if address == "" {
 		state, err := stateDir(v.state)
 		if err != nil {
-			return api.Info{}, err
+			return nil, err
 		}
 		address = "unix:" + filepath.Join(state, socketName)
 	}
 	c, err := api.NewClient(address, v.token)
 	if err != nil {
-		return api.Info{}, &usageError{err.Error()}
+		return nil, &usageError{err.Error()}
 	}
-	return c.Info(ctx)
+	return c, nil
 }
 
 // during does something with the connection and closes it, whatever comes.

@@ -276,10 +276,14 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, s := range []struct {
-		l net.Listener
-		h http.Handler
-	}{{d.tcp, d.handler}, {d.unix, api.Owner(d.handler)}, {d.inner, d.registry}} {
-		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h) })
+		l        net.Listener
+		h        http.Handler
+		patience time.Duration
+	}{
+		{d.tcp, d.handler, shutdownPatience}, {d.unix, api.Owner(d.handler), shutdownPatience},
+		{d.inner, d.registry, 0}, // its clients were runs
+	} {
+		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h, s.patience) })
 	}
 	g.Go(func() error {
 		defer stopHTTP(nil)
@@ -309,7 +313,7 @@ func (d *daemon) serve(ctx context.Context) error {
 // taken.
 const shutdownPatience = 2 * time.Second
 
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
 		ConnContext: api.WithPeer, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
@@ -321,7 +325,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
-	closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), shutdownPatience, http.ErrServerClosed)
+	closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, http.ErrServerClosed)
 	defer cancel()
 	if err := s.Shutdown(closing); err != nil {
 		return s.Close()

@@ -107,10 +107,28 @@ func (c *connection) cancelOnInterrupt(ctx context.Context, s *session, id strin
 	}
 }
 
+// check refuses a display that cannot be had, before anything is queued.
+func (w *waiting) check(out io.Writer) error {
+	switch w.progress {
+	case "auto", "plain", "quiet", "rawjson":
+		return nil
+	case "tty":
+		if isTerminal(out) {
+			return nil
+		}
+		return &usageError{"--progress tty: standard output is not a terminal"}
+	}
+	return &usageError{fmt.Sprintf("--progress: %q is none of auto, tty, plain, quiet, rawjson", w.progress)}
+}
+
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // display says whether to show a build as it is shown on a terminal.
 func (w *waiting) display(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	return w.progress == "tty" || w.progress == "auto" && ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	return w.progress == "tty" || w.progress == "auto" && isTerminal(out) && os.Getenv("TERM") != "dumb"
 }
 
 func (c *connection) print(ctx context.Context, out io.Writer, id string) error {

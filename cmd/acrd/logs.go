@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 
 	"acrd/internal/api"
+	"acrd/internal/logs"
 )
 
 func showLogs(ctx context.Context, s *session, args []string) error {
@@ -24,33 +27,75 @@ A run that is still going is followed to its end. Ctrl-C only stops showing.`)
 	if len(rest) > 0 {
 		*id = rest[0]
 	}
-	conn, err := where.connect(ctx, s)
+	o := api.LogOptions{Offset: *offset, Follow: !*noFollow}
+	if fs.Changed("step") {
+		o.Step = step
+	}
+	log, err := where.openLog(ctx, *id, o)
 	if err != nil {
 		return err
 	}
-	return conn.during(ctx, func() error {
-		if *id == "" {
-			runs, err := conn.Runs(ctx, 1)
-			if err != nil {
-				return err
-			}
-			if len(runs) == 0 {
-				return errors.New("there is no run yet")
-			}
-			*id = runs[0].Properties.RunID
-		}
-		o := api.LogOptions{Offset: *offset, Follow: !*noFollow}
-		if fs.Changed("step") {
-			o.Step = step
-		}
-		log, err := conn.Log(ctx, *id, o)
+	defer log.Close()
+	if _, err = io.Copy(s.stdout, log); ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+var errNoRun = errors.New("there is no run yet")
+
+// openLog asks the daemon for a log. If none runs on this machine, the log is
+// read where that one has left it.
+func (v *server) openLog(ctx context.Context, id string, o api.LogOptions) (io.ReadCloser, error) {
+	c, err := v.client()
+	if err != nil {
+		return nil, err
+	}
+	log, err := askLog(ctx, c, id, o)
+	if v.address != "" || !errors.Is(err, api.ErrUnreachable) {
+		return log, err
+	}
+	state, err := stateDir(v.state)
+	if err != nil {
+		return nil, err
+	}
+	return readLog(ctx, &logs.Dir{Path: filepath.Join(state, "logs")}, id, o)
+}
+
+func askLog(ctx context.Context, c *api.Client, id string, o api.LogOptions) (io.ReadCloser, error) {
+	if id == "" {
+		runs, err := c.Runs(ctx, 1)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer log.Close()
-		if _, err = io.Copy(s.stdout, log); ctx.Err() != nil {
-			return errInterrupted
+		if len(runs) == 0 {
+			return nil, errNoRun
 		}
-		return err
-	})
+		id = runs[0].Properties.RunID
+	}
+	log, err := c.Log(ctx, id, o)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	return log, nil
+}
+
+func readLog(ctx context.Context, dir *logs.Dir, id string, o api.LogOptions) (log io.ReadCloser, err error) {
+	if id == "" {
+		if id, err = dir.Latest(); err != nil {
+			return nil, err
+		}
+		if id == "" {
+			return nil, errNoRun
+		}
+	}
+	if o.Step != nil {
+		log, err = dir.Step(ctx, id, *o.Step, false)
+	} else {
+		log, err = dir.Open(ctx, id, o.Offset, false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	return log, nil
 }

@@ -55,6 +55,9 @@ func run(ctx context.Context, s *session, args []string) int {
 		usage(s.stdout)
 		return exitOK
 	}
+	if args[0] == "--version" {
+		args[0] = "version"
+	}
 	if args[0] == "help" {
 		args = []string{args[1], "--help"}
 	}

@@ -41,7 +41,7 @@ func (c *connection) sendSource(ctx context.Context, out io.Writer, source, dock
 	}
 	packed, err := contexts.Pack(ctx, contexts.PackOptions{Dir: source, Dockerfile: dockerfile, Keep: keep, DefaultExcludes: true})
 	if err != nil {
-		return nil, packError(err)
+		return nil, packError(err, source)
 	}
 	for _, name := range packed.Skipped {
 		fmt.Fprintf(out, "Skipping '%s': only files, folders and links travel\n", name)
@@ -70,7 +70,10 @@ func report(out io.Writer) func(sent, total int64) {
 	}
 }
 
-func packError(err error) error {
+func packError(err error, source string) error {
+	if missing, ok := errors.AsType[*contexts.NoFileError](err); ok {
+		return &usageError{fmt.Sprintf("Unable to find '%s' in %s: name the file with -f", missing.Name, source)}
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return &usageError{err.Error()}
 	}

@@ -33,6 +33,13 @@ const (
 // errLeadsOut never says where to: that is nobody's business but the link's.
 var errLeadsOut = errors.New("is a link that leads out of the folder")
 
+// A NoFileError says that a file that must travel is not in the folder. It is
+// an fs.ErrNotExist.
+type NoFileError struct{ Name string }
+
+func (e *NoFileError) Error() string { return "unable to find '" + e.Name + "'" }
+func (e *NoFileError) Unwrap() error { return fs.ErrNotExist }
+
 func findRequired(root *os.Root, dir string, opts PackOptions) (*required, error) {
 	r := &required{names: map[string]bool{}, outside: map[string]string{}}
 	for _, name := range opts.Keep {
@@ -137,6 +144,9 @@ func (r *required) keep(root *os.Root, name string) error {
 		return fmt.Errorf("%q is not the path of a file in the folder", name)
 	}
 	found, err := follow(root, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &NoFileError{name}
+	}
 	if err != nil {
 		return fmt.Errorf("%q %w", name, err)
 	}

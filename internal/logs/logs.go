@@ -29,6 +29,21 @@ type Dir struct {
 	live map[string]*log
 }
 
+// Latest is the run whose log was begun last; empty if there is none.
+func (d *Dir) Latest() (string, error) {
+	entries, err := os.ReadDir(d.Path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("list logs: %w", err)
+	}
+	latest := ""
+	for _, e := range entries { // ids grow in length, then in the alphabet
+		if n := e.Name(); validRun.MatchString(n) && (len(n) > len(latest) || len(n) == len(latest) && n > latest) {
+			latest = n
+		}
+	}
+	return latest, nil
+}
+
 // The files of a run's folder.
 const (
 	textFile     = "log"

@@ -156,6 +156,19 @@ func TestFollowEndsWithContext(t *testing.T) {
 	}
 }
 
+func TestLatest(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	for _, run := range []string{"", "ca1", "caz", "ca9", "ca10"} {
+		if run != "" {
+			create(t, d, run)
+		}
+		want := map[string]string{"": "", "ca1": "ca1", "caz": "caz", "ca9": "caz", "ca10": "ca10"}[run]
+		if got, err := d.Latest(); got != want || err != nil {
+			t.Errorf("after %q: got %q, %v, want %q", run, got, err, want)
+		}
+	}
+}
+
 func TestNone(t *testing.T) {
 	d := &Dir{Path: t.TempDir()}
 	for _, run := range []string{"ca1", "../etc", "", "CA1"} {

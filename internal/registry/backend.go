@@ -62,6 +62,9 @@ func configure(dir string) *configuration.Configuration {
 	// per process is enough: a client that outlives us asks for the offset and
 	// gets it signed anew.
 	c.HTTP.Secret = rand.Text()
+	// Whatever name and scheme a client or a proxy in front has found us by, it
+	// comes back to the same. Helm insists on that.
+	c.HTTP.RelativeURLs = true
 	c.Catalog.MaxEntries = maxPage
 	c.Tags.MaxTags = maxPage
 	// Without this a manifest whose layers lie elsewhere (Windows bases) is a 500.

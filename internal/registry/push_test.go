@@ -110,18 +110,18 @@ func TestPush_BlobMount(t *testing.T) {
 	s.want(http.StatusNotFound, "BLOB_UNKNOWN", "GET", "/v2/third/blobs/"+d, nil)
 }
 
-// Every base URL a client may have used comes back to it.
+// A location has no host, so that it is right whatever name and scheme a
+// client or a proxy in front of us uses.
 func TestPush_Location(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	for want, headers := range map[string][]string{
-		"http://registry.test:1234/v2/": {"Host: registry.test:1234"},
-		"http://localhost/v2/":          {"Host: localhost"},
-		"http://[::1]:5000/v2/":         {"Host: [::1]:5000"},
-		"https://hub.test/v2/":          {"Host: localhost:5000", "X-Forwarded-Proto: https", "X-Forwarded-Host: hub.test"},
+	for _, headers := range [][]string{
+		{"Host: registry.test:1234"},
+		{"Host: [::1]:5000"},
+		{"Host: localhost:5000", "X-Forwarded-Proto: https", "X-Forwarded-Host: hub.test"},
 	} {
 		a := s.want(http.StatusAccepted, "", "POST", "/v2/app/blobs/uploads/", nil, headers...)
-		if got := a.header.Get("Location"); !strings.HasPrefix(got, want) {
+		if got, want := a.header.Get("Location"), "/v2/app/blobs/uploads/"; !strings.HasPrefix(got, want) {
 			t.Errorf("%q: Location %s, want it below %s", headers, got, want)
 		}
 	}

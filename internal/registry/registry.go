@@ -90,9 +90,8 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 }
 
 // ServeHTTP answers everything at and below /v2/. The request must carry that
-// prefix: mount the registry with mux.Handle("/v2/", r). URLs in answers start
-// with the host that the client asked for, or that X-Forwarded-Host or
-// Forwarded names. After Close every answer is 503.
+// prefix: mount the registry with mux.Handle("/v2/", r). URLs in answers are
+// relative. After Close every answer is 503.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff") // blobs are strangers' bytes on our origin
 	if !r.enter() {

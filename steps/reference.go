@@ -1,0 +1,48 @@
+package steps
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// The grammar of image references, from the OCI distribution spec and docker's
+// own: [registry/]path[:tag][@digest].
+var (
+	imageHost = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$`)
+	imagePath = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	imageTag  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	imageHash = regexp.MustCompile(`^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}$`)
+)
+
+// checkReference refuses what no registry would take, in docker's words.
+func checkReference(ref string) error {
+	name, hash, pinned := strings.Cut(ref, "@")
+	host, path := splitTag(name)
+	tag, tagged := "", false
+	if rest := strings.TrimPrefix(strings.TrimPrefix(name, host), "/"); len(rest) > len(path) {
+		tag, tagged = rest[len(path)+1:], true
+	}
+	switch {
+	case path != strings.ToLower(path):
+		return fmt.Errorf("invalid reference format: repository name (%s) must be lowercase", path)
+	case host != "" && !imageHost.MatchString(host), !imagePath.MatchString(path),
+		tagged && !imageTag.MatchString(tag), pinned && !imageHash.MatchString(hash):
+		return fmt.Errorf("invalid reference format: %q is not [REGISTRY/]NAME[:TAG]", ref)
+	}
+	return nil
+}
+
+// checkReferences judges those of a file. A $NAME that no alias has replaced
+// may stand for anything; the build finds out.
+func checkReferences(refs []string) error {
+	for _, r := range refs {
+		if strings.Contains(r, "$") {
+			continue
+		}
+		if err := checkReference(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -280,7 +280,8 @@ func (d *daemon) serve(ctx context.Context) error {
 		h        http.Handler
 		patience time.Duration
 	}{
-		{d.tcp, d.handler, shutdownPatience}, {d.unix, api.Owner(d.handler), shutdownPatience},
+		{d.tcp, d.handler, shutdownPatience},
+		{d.unix, api.Owner(d.handler), shutdownPatience},
 		{d.inner, d.registry, 0}, // its clients were runs
 	} {
 		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h, s.patience) })

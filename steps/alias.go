@@ -12,14 +12,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// runAliases are the $names that every file has.
-func (r RunValues) aliases() map[string]string {
-	return map[string]string{
-		"ID": r.ID, "SharedVolume": r.SharedVolume, "Registry": r.Registry, "RegistryName": r.RegistryName,
-		"Date": r.Date, "OS": r.OS, "Architecture": r.Architecture, "Commit": r.Commit, "Branch": r.Branch,
-	}
-}
-
 // DefaultImageAliases are names for images that ACR's agents bring, usable as
 // the first word of a cmd, and as $name anywhere.
 var DefaultImageAliases = map[string]string{
@@ -30,6 +22,19 @@ var DefaultImageAliases = map[string]string{
 	"cssc": "mcr.microsoft.com/acr/cssc:2ff604c",
 }
 
+// runAliases are the $names that every file with aliases has.
+func (x *executor) runAliases() map[string]string {
+	r := x.values.Run
+	all := map[string]string{
+		"ID": r.ID, "SharedVolume": r.SharedVolume, "Registry": r.Registry, "RegistryName": r.RegistryName,
+		"Date": r.Date, "OS": r.OS, "Architecture": r.Architecture, "Commit": r.Commit, "Branch": r.Branch,
+	}
+	for name, value := range all {
+		all[name] = x.marks.put(value, true)
+	}
+	return all
+}
+
 var (
 	aliasStart = regexp.MustCompile(`^alias\s*:`)
 	keyStart   = regexp.MustCompile(`^[^\s#][^:]*:`)
@@ -38,36 +43,41 @@ var (
 
 // expandAliases takes the alias block out of the text and replaces $names in
 // the rest. It also returns all names.
-func expandAliases(text string, v Values) (string, map[string]string, error) {
-	block, rest := splitAliasBlock(text)
-	names := map[string]string{}
-	maps.Copy(names, DefaultImageAliases)
-	maps.Copy(names, v.Run.aliases())
+func (x *executor) expandAliases(text string) (string, map[string]string, error) {
+	block, rest, first := splitAliasBlock(text)
+	names := maps.Clone(DefaultImageAliases)
+	maps.Copy(names, x.values.ImageAliases)
+	maps.Copy(names, x.runAliases())
 	directive := '$'
 	if block != "" {
-		rendered, err := execute("alias", block, v)
+		rendered, _, err := x.execute(block)
 		if err != nil {
-			return "", nil, err
+			return "", nil, lineMap{{1, first}}.place(err)
 		}
-		own, d, err := readAliases(rendered)
+		own, err := x.readAliases(rendered)
 		if err != nil {
-			return "", nil, err
+			return "", nil, &placed{first, 1, err.Error()}
 		}
-		maps.Copy(names, own)
-		directive = d
+		maps.Copy(names, own.names)
+		directive = own.directive
 	}
-	return replaceAliases(rest, directive, names), names, nil
+	replaced, err := replaceAliases(rest, directive, names)
+	return replaced, names, err
 }
 
-// splitAliasBlock separates the top-level alias key from the rest, whose
-// lines keep their numbers.
-func splitAliasBlock(text string) (block, rest string) {
+// splitAliasBlock separates the top-level alias key, which begins at the line
+// first, from the rest, whose lines keep their numbers.
+func splitAliasBlock(text string) (block, rest string, first int) {
 	var b, r strings.Builder
-	inside := false
+	inside, n := false, 0
 	for line := range strings.Lines(text) {
+		n++
 		switch {
 		case aliasStart.MatchString(line):
 			inside = true
+			if first == 0 {
+				first = n
+			}
 		case inside && keyStart.MatchString(line):
 			inside = false
 		}
@@ -78,52 +88,112 @@ func splitAliasBlock(text string) (block, rest string) {
 		}
 		r.WriteString(line)
 	}
-	return b.String(), r.String()
+	return b.String(), r.String(), first
 }
 
-func readAliases(block string) (map[string]string, rune, error) {
-	var file struct {
-		Alias struct {
-			Src       []string          `yaml:"src"`
-			Values    map[string]string `yaml:"values"`
-			Directive string            `yaml:"directive"`
-		} `yaml:"alias"`
-	}
-	if err := yaml.Unmarshal([]byte(block), &file); err != nil {
-		return nil, 0, err
-	}
-	if len(file.Alias.Src) > 0 {
-		return nil, 0, errors.New("alias src is not supported yet: write the values here")
-	}
-	for k := range file.Alias.Values {
-		if !aliasKey.MatchString(k) {
-			return nil, 0, errors.New("alias key names only support alphanumeric characters")
-		}
-	}
-	directive := '$'
-	if d := file.Alias.Directive; d != "" {
-		if utf8.RuneCountInString(d) != 1 {
-			return nil, 0, fmt.Errorf("%s directive can only be overwritten by a single character", "$")
-		}
-		directive, _ = utf8.DecodeRuneInString(d)
-		if unicode.IsLetter(directive) || unicode.IsDigit(directive) {
-			return nil, 0, errors.New("overwritten directives may not be alphanumeric characters")
-		}
-	}
-	return file.Alias.Values, directive, nil
+// ownAliases are those of the file and of the sources that it names.
+type ownAliases struct {
+	names     map[string]string
+	directive rune
 }
+
+// readAliases reads a rendered alias block. What the block says itself comes
+// before what its sources say, and a later source before an earlier one.
+func (x *executor) readAliases(block string) (*ownAliases, error) {
+	file, err := decodeAliases(block)
+	if err != nil {
+		return nil, err
+	}
+	own := &ownAliases{names: map[string]string{}, directive: '$'}
+	for _, src := range file.src {
+		names, err := x.readAliasSource(x.marks.all(src))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(own.names, names)
+	}
+	maps.Copy(own.names, file.values)
+	for k := range own.names {
+		if !aliasKey.MatchString(k) {
+			return nil, fmt.Errorf("alias key names only support alphanumeric characters: %q", k)
+		}
+	}
+	if d := file.directive; d != "" {
+		own.directive, _ = utf8.DecodeRuneInString(d)
+		if utf8.RuneCountInString(d) != 1 {
+			return nil, fmt.Errorf("$ directive can only be overwritten by a single character: %q", d)
+		}
+		if unicode.IsLetter(own.directive) || unicode.IsDigit(own.directive) {
+			return nil, fmt.Errorf("overwritten directives may not be alphanumeric characters: %q", d)
+		}
+	}
+	return own, nil
+}
+
+// aliasBlock is the block as written.
+type aliasBlock struct {
+	src       []string
+	values    map[string]string
+	directive string
+}
+
+func decodeAliases(text string) (*aliasBlock, error) {
+	d := newDecoder("", []byte(text))
+	block := &aliasBlock{values: map[string]string{}}
+	if root := d.root([]byte(text)); root != nil {
+		d.fields(root, map[string]func(*yaml.Node){"alias": func(n *yaml.Node) {
+			d.mapping(n, "graph.Alias", func(n *yaml.Node) {
+				d.fields(n, map[string]func(*yaml.Node){
+					"src": d.texts(&block.src), "values": d.textMap(block.values), "directive": d.text(&block.directive),
+				})
+			})
+		}})
+	}
+	if len(d.faults) > 0 {
+		return nil, errors.New(d.faults[0].Msg)
+	}
+	return block, nil
+}
+
+// readAliasSource gets a flat map of names from a file or URL.
+func (x *executor) readAliasSource(src string) (map[string]string, error) {
+	if x.values.Alias == nil {
+		return nil, fmt.Errorf("alias src %s: there is nothing to read it from", src)
+	}
+	b, err := x.values.Alias(src)
+	if err != nil {
+		return nil, fmt.Errorf("alias src %s: %w", src, err)
+	}
+	if err := checkText(b); err != nil {
+		return nil, fmt.Errorf("alias src %s: %w", src, err)
+	}
+	names := map[string]string{}
+	d := newDecoder(src, b)
+	if root := d.root(b); root != nil {
+		d.textMap(names)(root)
+	}
+	if len(d.faults) > 0 {
+		return nil, fmt.Errorf("alias src %s: line %d: %s", src, d.faults[0].Line, d.faults[0].Msg)
+	}
+	return names, nil
+}
+
+var errAliasesTooLong = errors.New("the file is too long once its aliases are replaced")
 
 // replaceAliases goes over the text once. After the directive comes the
 // longest run of letters and digits; if that is no alias, everything stays,
 // and so does the directive that ended it. Two directives are one.
-func replaceAliases(text string, directive rune, names map[string]string) string {
+func replaceAliases(text string, directive rune, names map[string]string) (string, error) {
 	var b strings.Builder
 	d := string(directive)
 	for {
 		before, after, found := strings.Cut(text, d)
 		b.WriteString(before)
+		if b.Len() > maxRendered {
+			return "", errAliasesTooLong
+		}
 		if !found {
-			return b.String()
+			return b.String(), nil
 		}
 		if rest, ok := strings.CutPrefix(after, d); ok {
 			b.WriteString(d)

@@ -202,6 +202,19 @@ func (d *decoder) each(want string, item func(*yaml.Node)) func(*yaml.Node) {
 	}
 }
 
+// textMap reads a mapping of names to texts.
+func (d *decoder) textMap(into map[string]string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		d.mapping(n, "map[string]string", func(n *yaml.Node) {
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				var value string
+				d.text(&value)(d.follow(n.Content[i+1]))
+				into[n.Content[i].Value] = value
+			}
+		})
+	}
+}
+
 // mapping calls f if n is one.
 func (d *decoder) mapping(n *yaml.Node, want string, f func(*yaml.Node)) {
 	if n.Kind != yaml.MappingNode {

@@ -36,6 +36,8 @@ type Options struct {
 	WorkingDirectory string
 	// ImageAliases replace the first word of a cmd.
 	ImageAliases map[string]string
+
+	marks *marks
 }
 
 // Parse reads a rendered task file. Every fault is reported, all of them as an

@@ -2,13 +2,10 @@ package steps
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
-	"text/template"
 	"time"
 )
 
@@ -17,9 +14,14 @@ type Values struct {
 	Run     RunValues
 	Values  map[string]any
 	Secrets map[string]string
+	// Alias reads what "alias: src" names: a URL, or a path. Nil refuses
+	// every one of them.
+	Alias func(src string) ([]byte, error)
+	// ImageAliases are added to, or replace, DefaultImageAliases.
+	ImageAliases map[string]string
 }
 
-// RunValues are {{.Run.X}}, and $X in files that have aliases.
+// RunValues are {{.Run.X}}, and some of them $X in files that have aliases.
 type RunValues struct {
 	ID, Commit, Repository, Branch, GitTag, TriggeredBy string
 	Registry, RegistryName                              string
@@ -35,54 +37,125 @@ const DateLayout = "20060102-150405z"
 // Date formats t for RunValues.Date.
 func Date(t time.Time) string { return t.UTC().Format(DateLayout) }
 
-// Rendered is a task file after aliases and templates.
+// Rendered is a task file after aliases and templates. Values stand in its
+// text as marks; String shows it as a user wants to see it.
 type Rendered struct {
-	Text []byte
-	// Aliases are the names that the first word of a cmd may be; nil for a
-	// version without aliases.
-	Aliases map[string]string
+	text    []byte
+	aliases map[string]string // what the first word of a cmd may be; nil without aliases
+	marks   *marks
+	lines   lineMap
+	source  []string // the lines of the file as it was
 }
 
-// Load renders and parses a task file. A file that is wrong is an Errors.
-func Load(name string, src []byte, v Values, o Options) (*File, error) {
-	r, err := Render(name, src, v)
-	if err != nil {
-		return nil, Errors{{File: name, Msg: err.Error()}}
-	}
-	o.ImageAliases = r.Aliases
-	return Parse(name, r.Text, o)
-}
+// String is the YAML with its values in place. A value may break it, which is
+// why the parser works on another form.
+func (r *Rendered) String() string { return r.marks.all(string(r.text)) }
+
+// maxFile is the size of the largest task file, in bytes.
+const maxFile = 1 << 20
 
 // Render expands $aliases and {{templates}} in a task file, in acb's order:
-// comment lines go first, then aliases are replaced, then templates executed.
+// comment lines go first, then the alias block is rendered and its names are
+// replaced in the rest, then the rest is executed as a template. What is wrong
+// is an Errors.
 func Render(name string, src []byte, v Values) (*Rendered, error) {
-	text := withoutComments(string(src))
-	r := &Rendered{}
+	r := &Rendered{marks: &marks{}, source: strings.Split(string(src), "\n")}
+	if err := checkText(src); err != nil {
+		return nil, r.fault(name, err)
+	}
+	text, lines := withoutComments(string(src))
+	x := &executor{name: name, marks: r.marks, values: v, secrets: secretTexts(v)}
 	if hasAliases(findVersion(text)) {
 		var err error
-		if text, r.Aliases, err = expandAliases(text, v); err != nil {
-			return nil, fmt.Errorf("unable to search/replace aliases in task: %w", err)
+		if text, r.aliases, err = x.expandAliases(text); err != nil {
+			return nil, r.fault(name, lines.place(prefix(err, "unable to search/replace aliases in task: ")))
 		}
 	}
-	out, err := execute(name, text, v)
+	out, produced, err := x.execute(text)
 	if err != nil {
-		return nil, err
+		return nil, r.fault(name, lines.place(err))
 	}
-	r.Text = []byte(out)
+	r.text, r.lines = []byte(out), produced.through(lines)
 	return r, nil
 }
 
-// withoutComments drops every line that begins with #, wherever it is.
-func withoutComments(text string) string {
+// placed is an error with its place in the text; 0 is unknown.
+type placed struct {
+	line, column int
+	msg          string
+}
+
+func (p *placed) Error() string { return p.msg }
+
+// prefix puts words before the message of err and keeps its place.
+func prefix(err error, words string) error {
+	if p, ok := err.(*placed); ok { //nolint:errorlint // made here, never wrapped
+		return &placed{p.line, p.column, words + p.msg}
+	}
+	return &placed{1, 1, words + err.Error()}
+}
+
+// fault shows an error with the line of the file that it is about.
+func (r *Rendered) fault(name string, err error) error {
+	p, ok := err.(*placed) //nolint:errorlint // made here, never wrapped
+	if !ok {
+		p = &placed{1, 1, err.Error()}
+	}
+	line := min(max(p.line, 1), len(r.source))
+	text := strings.TrimRight(r.source[line-1], "\r")
+	column := p.column
+	if column < 1 { // only the line is known: the first template in it
+		column = max(1, 1+strings.Index(text, "{{"))
+	}
+	return Errors{{File: name, Line: line, Column: min(column, len(text)+1), Msg: p.msg, Source: text}}
+}
+
+// locate moves faults of the rendered text to where they are in the file.
+func (r *Rendered) locate(err error) error {
+	faults, ok := err.(Errors) //nolint:errorlint // Parse returns nothing else
+	if !ok {
+		return err
+	}
+	for _, e := range faults {
+		if line := r.lines.line(e.Line); line > 0 && line <= len(r.source) {
+			text := strings.TrimRight(r.source[line-1], "\r")
+			e.Line, e.Source, e.Column = line, text, min(e.Column, len(text)+1)
+		}
+		e.Msg = r.marks.all(e.Msg)
+	}
+	return faults
+}
+
+// checkText refuses what no template or YAML could be made of.
+func checkText(src []byte) error {
+	if len(src) > maxFile {
+		return &placed{1, 1, "larger than 1 MiB"}
+	}
+	if at := bytes.IndexFunc(src, isMark); at >= 0 {
+		before := src[:at]
+		line := bytes.Count(before, []byte("\n"))
+		column := len(before) - bytes.LastIndexByte(before, '\n')
+		return &placed{line + 1, column, "this character of Unicode's private use area may not be in a task file"}
+	}
+	return nil
+}
+
+// withoutComments drops every line that begins with #, wherever it is, as acb
+// does: also in block scalars.
+func withoutComments(text string) (string, lineMap) {
 	var b strings.Builder
+	var lines lineMap
+	n, kept := 0, 0
 	for line := range strings.Lines(text) {
+		n++
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
-			b.WriteString("\n") // so that lines keep their numbers
 			continue
 		}
+		kept++
+		lines = lines.add(kept, n)
 		b.WriteString(line)
 	}
-	return b.String()
+	return b.String(), lines
 }
 
 // findVersion reads the version before there is YAML: from the first line
@@ -93,7 +166,7 @@ func findVersion(text string) string {
 			continue
 		}
 		key, value, ok := strings.Cut(line, ":")
-		if !ok || strings.Trim(key, `"'`) != "version" {
+		if !ok || strings.Trim(strings.TrimRight(key, " \t"), `"'`) != "version" {
 			return ""
 		}
 		return strings.Trim(strings.TrimSpace(value), `"'`)
@@ -109,28 +182,23 @@ func RenderWord(word string, v Values) (string, error) {
 	if !strings.Contains(word, "{{") {
 		return word, nil
 	}
-	return execute(word, word, v)
-}
-
-// execute runs the text as a Go template. What is missing becomes nothing.
-func execute(name, text string, v Values) (string, error) {
-	t, err := template.New(name).Option("missingkey=zero").Funcs(functions).Parse(text)
-	if err != nil {
-		return "", fmt.Errorf("error while rendering templates: failed to parse template: %s. Err: %w", name, err)
-	}
-	data, err := v.data()
+	x := &executor{name: word, marks: &marks{}, values: v, secrets: secretTexts(v)}
+	out, _, err := x.execute(word)
 	if err != nil {
 		return "", err
 	}
-	out := &limited{left: maxRendered}
-	if err := t.Execute(out, data); err != nil {
-		return "", fmt.Errorf("error while rendering templates: failed to execute template: %s. Err: %w", name, err)
+	return x.marks.all(out), nil
+}
+
+// secretTexts are the values that stay one word wherever they come out.
+func secretTexts(v Values) []string {
+	var all []string
+	for _, s := range v.Secrets {
+		if s != "" {
+			all = append(all, s)
+		}
 	}
-	rendered := strings.ReplaceAll(out.b.String(), "<no value>", "")
-	if strings.TrimSpace(rendered) == "" && text != "" {
-		return "", errors.New("rendered template was empty")
-	}
-	return rendered, nil
+	return all
 }
 
 // data is the template's dot.
@@ -176,39 +244,57 @@ func shellJSON(v any) (string, error) {
 	return "'" + strings.ReplaceAll(string(b), "'", `'\''`) + "'", nil
 }
 
-// functions is what a template may call, beside what text/template brings.
-var functions = template.FuncMap{
-	"lower": strings.ToLower, "upper": strings.ToUpper, "trim": strings.TrimSpace,
-	"b64enc": func(v any) string { // how a secret gets into a volume; none is an empty file
-		if v == nil {
-			return ""
+// A lineMap says for lines of a text which line of another they come from. It
+// holds a pair where the distance changes, in order.
+type lineMap []linePair
+
+type linePair struct{ here, there int }
+
+// add says that the lines from here on come from there on.
+func (m lineMap) add(here, there int) lineMap {
+	if len(m) > 0 {
+		last := m[len(m)-1]
+		if last.there-last.here == there-here {
+			return m
 		}
-		return base64.StdEncoding.EncodeToString(fmt.Append(nil, v))
-	},
-	"default": func(d, v any) any {
-		if v == nil || v == "" {
-			return d
+		if last.here == here {
+			m = m[:len(m)-1]
 		}
-		return v
-	},
-}
-
-const maxRendered = 1 << 20
-
-// limited stops a template that writes without end.
-type limited struct {
-	b    bytes.Buffer
-	left int
-}
-
-var errTooLong = errors.New("the template writes more than 1 MiB")
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.left {
-		return 0, errTooLong
 	}
-	l.left -= len(p)
-	return l.b.Write(p)
+	return append(m, linePair{here, there})
 }
 
-var _ io.Writer = (*limited)(nil)
+// line is where a line comes from.
+func (m lineMap) line(here int) int {
+	i, found := slices.BinarySearchFunc(m, here, func(p linePair, n int) int { return p.here - n })
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return here
+	}
+	return m[i].there + here - m[i].here
+}
+
+// through is m followed by next.
+func (m lineMap) through(next lineMap) lineMap {
+	var joined lineMap
+	for i, p := range m {
+		joined = joined.add(p.here, next.line(p.there))
+		for _, n := range next { // where next jumps within this part
+			here := n.here - p.there + p.here
+			if here > p.here && (i+1 == len(m) || here < m[i+1].here) {
+				joined = joined.add(here, n.there)
+			}
+		}
+	}
+	return joined
+}
+
+// place moves an error to the line that its line comes from.
+func (m lineMap) place(err error) error {
+	if p, ok := err.(*placed); ok && p.line > 0 { //nolint:errorlint // made here, never wrapped
+		return &placed{m.line(p.line), p.column, p.msg}
+	}
+	return err
+}

@@ -29,7 +29,7 @@ func (req *Request) load(run *Run, root *os.Root, secrets map[string]string) (*s
 	if req.File != "" {
 		name = req.File
 		var err error
-		if src, err = readFile(root, req.File); err != nil {
+		if src, err = ReadFile(root, req.File); err != nil {
 			return nil, steps.Errors{{File: req.File, Msg: err.Error()}}
 		}
 	}
@@ -47,7 +47,7 @@ func (req *Request) values(root *os.Root) (map[string]any, error) {
 		return nil, steps.Errors{{File: "values", Msg: err.Error()}}
 	}
 	if req.ValuesFile != "" && root != nil {
-		b, err := readFile(root, req.ValuesFile)
+		b, err := ReadFile(root, req.ValuesFile)
 		if err != nil {
 			return nil, steps.Errors{{File: req.ValuesFile, Msg: err.Error()}}
 		}
@@ -68,15 +68,21 @@ func (req *Request) values(root *os.Root) (map[string]any, error) {
 
 // values are what {{.Run}} says.
 func (r *Run) values() steps.RunValues {
-	name, _, _ := strings.Cut(r.Request.Registry, ".")
-	name, _, _ = strings.Cut(name, ":")
 	return steps.RunValues{
-		ID: r.ID, Registry: r.Request.Registry, RegistryName: name,
+		ID: r.ID, Registry: r.Request.Registry, RegistryName: RegistryName(r.Request.Registry),
 		Commit: cmp.Or(r.Request.Commit, r.Commit), Branch: cmp.Or(r.Request.Branch, r.Branch),
 		Repository: r.Request.Repository, GitTag: r.Request.GitTag, TriggeredBy: r.Request.TriggeredBy,
 		Date: steps.Date(cmp.Or(r.Started, r.Created, time.Now())), SharedVolume: "acb_vol_" + r.ID,
 		OS: runtime.GOOS, Architecture: runtime.GOARCH,
 	}
+}
+
+// RegistryName is {{.Run.RegistryName}}: the first label of the registry's
+// host.
+func RegistryName(registry string) string {
+	name, _, _ := strings.Cut(registry, ".")
+	name, _, _ = strings.Cut(name, ":")
+	return name
 }
 
 // ACR's timeouts of the two steps of a docker build.
@@ -164,8 +170,9 @@ func (req *Request) adopted() []string {
 	})
 }
 
-// readFile reads a file of the source. A link that leads out of it is refused.
-func readFile(root *os.Root, name string) ([]byte, error) {
+// ReadFile reads a task or values file of a source. A link that leads out of
+// it is refused, and so is a file of more than 1 MiB.
+func ReadFile(root *os.Root, name string) ([]byte, error) {
 	if root == nil {
 		return nil, errors.New("there is no source that it could be in")
 	}

@@ -1,5 +1,7 @@
 package steps
 
+import "bytes"
+
 // Load renders and parses a task file. A file that is wrong is an Errors, with
 // every fault at its place in src.
 func Load(name string, src []byte, v Values, o Options) (*File, error) {
@@ -22,4 +24,28 @@ func (r *Rendered) Parse(name string, o Options) (*File, error) {
 		return nil, r.locate(err)
 	}
 	return f, nil
+}
+
+// DeclaredSecrets are the secrets that a file asks for. Whatever else is wrong
+// with it is not told: their values may be what it lacks.
+func DeclaredSecrets(name string, src []byte, v Values) ([]Secret, error) {
+	if !bytes.Contains(bytes.ToLower(src), []byte("secrets")) {
+		return nil, nil
+	}
+	r, err := Render(name, src, v)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{decoder: newDecoder(name, r.text)}
+	var raw rawFile
+	if root := p.root(r.text); root != nil {
+		p.readFile(root, &raw)
+	}
+	f := &File{}
+	p.faults = nil
+	p.secrets(&raw, f)
+	if err := p.err(); err != nil {
+		return nil, r.locate(err)
+	}
+	return f.Secrets, nil
 }

@@ -26,6 +26,7 @@ func commands() []command {
 		{name: "build", summary: "Build an image from a folder, a git repository or an archive, and push it", run: build},
 		{name: "run", summary: "Run a multi-step task, or one command", run: runTask},
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
+		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
 	}
 	return append(all, daemonCommands()...)

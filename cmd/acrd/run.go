@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"acrd/internal/api"
+
+	"github.com/spf13/pflag"
 )
 
 // taskFlags are the flags of acrd run: those of az acr run.
@@ -19,6 +21,8 @@ type taskFlags struct {
 	common            requestFlags
 	wait              waiting
 	ignoredNoFormat   bool
+	dryRun            bool
+	preview           preview
 }
 
 func runTask(ctx context.Context, s *session, args []string) error {
@@ -39,6 +43,8 @@ Ctrl-C cancels the run.`)
 	f.wait.define(fs)
 	fs.BoolVar(&f.ignoredNoFormat, "no-format", false, "ignored: nothing is formatted")
 	_ = fs.MarkHidden("no-format")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "print what would run, and in which order; needs neither a daemon nor root")
+	f.preview.define(fs)
 	rest, err := parse(fs, args, 1, 1)
 	if err != nil {
 		return err
@@ -46,11 +52,32 @@ Ctrl-C cancels the run.`)
 	if f.cmd != "" && (f.file != "" || rest[0] != "/dev/null") {
 		return &usageError{"run with either --cmd myCommand /dev/null or -f myFile mySourceLocation, but not both"}
 	}
+	if f.dryRun {
+		p := f.preview
+		p.file, p.values, p.cmd, p.set, p.setSecret, p.registry = f.file, f.values, f.cmd, f.set, f.setSecret, f.common.registry
+		return p.dryRun(s, rest[0], f.wait.output)
+	}
+	if flag := onlyDry(fs); flag != "" {
+		return &usageError{fmt.Sprintf("--%s is for --dry-run: a run gets it from its source and its trigger", flag)}
+	}
 	conn, err := f.common.server.connect(ctx, s)
 	if err != nil {
 		return err
 	}
 	return conn.during(ctx, func() error { return f.run(ctx, s, conn, rest[0]) })
+}
+
+// onlyDry is a flag that was given and that a real run has no use for.
+func onlyDry(fs *pflag.FlagSet) string {
+	dry := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(preview).define(dry)
+	found := ""
+	fs.Visit(func(f *pflag.Flag) {
+		if dry.Lookup(f.Name) != nil {
+			found = f.Name
+		}
+	})
+	return found
 }
 
 func (f *taskFlags) run(ctx context.Context, s *session, c *connection, source string) error {
@@ -63,9 +90,9 @@ func (f *taskFlags) run(ctx context.Context, s *session, c *connection, source s
 		secret bool
 	}{{f.set, false}, {f.setSecret, true}} {
 		for _, v := range list.values {
-			name, value, _ := strings.Cut(v, "=")
-			if name == "" {
-				return &usageError{"failed to parse --set data; expected a key=val format"}
+			name, value, err := splitSet(v)
+			if err != nil {
+				return err
 			}
 			req.Values = append(req.Values, api.Argument{Name: name, Value: value, IsSecret: list.secret})
 		}

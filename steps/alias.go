@@ -38,7 +38,7 @@ func (x *executor) runAliases() map[string]string {
 var (
 	aliasStart = regexp.MustCompile(`^alias\s*:`)
 	keyStart   = regexp.MustCompile(`^[^\s#][^:]*:`)
-	aliasKey   = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+	aliasName  = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 )
 
 // expandAliases takes the alias block out of the text and replaces $names in
@@ -56,7 +56,7 @@ func (x *executor) expandAliases(text string) (string, map[string]string, error)
 		}
 		own, err := x.readAliases(rendered)
 		if err != nil {
-			return "", nil, &placed{first, 1, err.Error()}
+			return "", nil, lineMap{{1, first}}.place(prefix(err, ""))
 		}
 		maps.Copy(names, own.names)
 		directive = own.directive
@@ -106,15 +106,17 @@ func (x *executor) readAliases(block string) (*ownAliases, error) {
 	}
 	own := &ownAliases{names: map[string]string{}, directive: '$'}
 	for _, src := range file.src {
-		names, err := x.readAliasSource(x.marks.all(src))
+		names, err := x.readAliasSource(x.marks.all(src.text))
 		if err != nil {
 			return nil, err
 		}
 		maps.Copy(own.names, names)
 	}
-	maps.Copy(own.names, file.values)
+	for _, v := range file.names {
+		own.names[v.name.text] = v.value.text
+	}
 	for k := range own.names {
-		if !aliasKey.MatchString(k) {
+		if !aliasName.MatchString(k) {
 			return nil, fmt.Errorf("alias key names only support alphanumeric characters: %q", k)
 		}
 	}
@@ -130,29 +132,39 @@ func (x *executor) readAliases(block string) (*ownAliases, error) {
 	return own, nil
 }
 
-// aliasBlock is the block as written.
-type aliasBlock struct {
-	src       []string
-	values    map[string]string
+// rawAliases is the block as written.
+type rawAliases struct {
+	src       []item
+	names     []pair
 	directive string
 }
 
-func decodeAliases(text string) (*aliasBlock, error) {
-	d := newDecoder("", []byte(text))
-	block := &aliasBlock{values: map[string]string{}}
-	if root := d.root([]byte(text)); root != nil {
-		d.fields(root, map[string]func(*yaml.Node){"alias": func(n *yaml.Node) {
-			d.mapping(n, "graph.Alias", func(n *yaml.Node) {
-				d.fields(n, map[string]func(*yaml.Node){
-					"src": d.texts(&block.src), "values": d.textMap(block.values), "directive": d.text(&block.directive),
-				})
-			})
-		}})
+// aliasKeys are the keys of the block, beside those of the task.
+var (
+	aliasBlockKeys = map[string]key[rawAliasFile]{
+		"alias": {"mapping", func(d *decoder, f *rawAliasFile, n *yaml.Node) { object(d, "graph.Alias", aliasKeys, n, &f.alias) }},
+	}
+	aliasKeys = map[string]key[rawAliases]{
+		"src":       texts(func(a *rawAliases) *[]item { return &a.src }),
+		"values":    {"mapping of names to texts", func(d *decoder, a *rawAliases, n *yaml.Node) { a.names = d.pairs(n) }},
+		"directive": text(func(a *rawAliases) *string { return &a.directive }),
+	}
+)
+
+type rawAliasFile struct{ alias rawAliases }
+
+// decodeAliases keeps marks as they are: what an alias stands for is put into
+// text that is yet to be parsed.
+func decodeAliases(text string) (*rawAliases, error) {
+	d := &decoder{src: []byte(text)}
+	file := &rawAliasFile{}
+	if root := d.document(); root != nil {
+		fields(d, "graph.Task", aliasBlockKeys, root, file)
 	}
 	if len(d.faults) > 0 {
-		return nil, errors.New(d.faults[0].Msg)
+		return nil, &placed{d.faults[0].Line, d.faults[0].Column, d.faults[0].Msg}
 	}
-	return block, nil
+	return &file.alias, nil
 }
 
 // readAliasSource gets a flat map of names from a file or URL.
@@ -167,10 +179,12 @@ func (x *executor) readAliasSource(src string) (map[string]string, error) {
 	if err := checkText(b); err != nil {
 		return nil, fmt.Errorf("alias src %s: %w", src, err)
 	}
+	d := &decoder{file: src, src: b}
 	names := map[string]string{}
-	d := newDecoder(src, b)
-	if root := d.root(b); root != nil {
-		d.textMap(names)(root)
+	if root := d.document(); root != nil {
+		for _, v := range d.pairs(root) {
+			names[v.name.text] = v.value.text
+		}
 	}
 	if len(d.faults) > 0 {
 		return nil, fmt.Errorf("alias src %s: line %d: %s", src, d.faults[0].Line, d.faults[0].Msg)

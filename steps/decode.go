@@ -1,14 +1,11 @@
 package steps
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
+	"encoding/base64"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -19,12 +16,11 @@ import (
 // is a fine string, a quoted number is no number.
 type decoder struct {
 	file   string
-	lines  [][]byte
+	src    []byte
+	marks  *marks
 	faults Errors
-}
-
-func newDecoder(file string, src []byte) *decoder {
-	return &decoder{file: file, lines: bytes.Split(src, []byte("\n"))}
+	// lint, if not nil, is told of keys that mean nothing.
+	lint *linter
 }
 
 // fault notes that something is wrong at n.
@@ -33,57 +29,38 @@ func (d *decoder) fault(n *yaml.Node, format string, args ...any) {
 }
 
 func (d *decoder) faultAt(line, column int, format string, args ...any) {
-	e := &Error{File: d.file, Line: line, Column: column, Msg: fmt.Sprintf(format, args...)}
-	if line > 0 && line <= len(d.lines) {
-		e.Source = strings.TrimRight(string(d.lines[line-1]), "\r")
+	if len(d.faults) < maxFaults {
+		d.faults = append(d.faults, d.locate(line, column, fmt.Sprintf(format, args...)))
 	}
-	d.faults = append(d.faults, e)
 }
+
+// locate is an Error that shows the line.
+func (d *decoder) locate(line, column int, msg string) *Error {
+	if short := first(msg, longestMessage); len(short) < len(msg) {
+		msg = short + ellipsis
+	}
+	e := &Error{File: d.file, Line: line, Column: column, Msg: printable(msg)}
+	before, after := splitAt(sourceLine(d.src, line), column)
+	e.Source, e.Caret = excerpt(d.marks.values(before), d.marks.values(after))
+	return e
+}
+
+// longestMessage bounds what of a file's values a message repeats.
+const longestMessage = 500
 
 // err is nil if nothing was wrong.
 func (d *decoder) err() error {
 	if len(d.faults) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(d.faults, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
+	slices.SortStableFunc(d.faults, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	d.faults = slices.CompactFunc(d.faults, func(a, b *Error) bool { return *a == *b }) // a mapping may be merged twice
+	if n := len(d.faults); n == maxFaults {
+		d.faults = append(d.faults, &Error{File: d.file, Msg: "and more: these are the first faults"})
+	}
 	return d.faults
-}
-
-// root parses the document and returns its mapping, or nil if it is empty or
-// if that went wrong.
-func (d *decoder) root(src []byte) *yaml.Node {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(src, &doc); err != nil {
-		d.syntax(err)
-		return nil
-	}
-	if len(doc.Content) == 0 {
-		return nil
-	}
-	n := d.follow(doc.Content[0])
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
-		return nil
-	}
-	if n.Kind != yaml.MappingNode {
-		d.fault(n, "yaml: unmarshal errors: line %d: cannot unmarshal %s into a task", n.Line, kind(n))
-		return nil
-	}
-	return n
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// syntax finds the line in what the YAML parser says.
-func (d *decoder) syntax(err error) {
-	text := err.Error()
-	m := yamlLine.FindStringSubmatch(text)
-	line := 1
-	if m != nil {
-		line, _ = strconv.Atoi(cmp.Or(m[1], "1"))
-	}
-	line = min(max(line, 1), len(d.lines))
-	column := 1 + len(d.lines[line-1]) - len(bytes.TrimLeft(d.lines[line-1], " "))
-	d.faultAt(line, column, "%s", text)
 }
 
 func (d *decoder) follow(n *yaml.Node) *yaml.Node {
@@ -93,152 +70,131 @@ func (d *decoder) follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// fields calls the function that is registered for each key. The last of
-// several equal keys counts, and keys that nobody knows are left out, as in
-// acb.
-func (d *decoder) fields(n *yaml.Node, known map[string]func(*yaml.Node)) {
-	last := map[string]*yaml.Node{}
-	var order []string
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], d.follow(n.Content[i+1])
-		if key.Tag == "!!merge" {
-			continue
-		}
-		if _, ok := last[key.Value]; !ok {
-			order = append(order, key.Value)
-		}
-		last[key.Value] = value
-	}
-	for _, key := range order {
-		if set := known[key]; set != nil && !isNull(last[key]) {
-			set(last[key])
-		}
-	}
+// scalar is a value and its tag once marks have become texts. What templates
+// put into the file never changes its structure, but a plain scalar may turn
+// out to be a number.
+func (d *decoder) scalar(n *yaml.Node) (value, tag string) {
+	value = d.marks.all(n.Value)
+	return value, retag(n, value)
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
-
-func (d *decoder) text(into *string) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		if n.Kind != yaml.ScalarNode {
-			d.mismatch(n, "string")
-			return
-		}
-		*into = n.Value
-	}
+// commandLine is the value of a scalar that is yet to be split into words:
+// what must stay one word is still marked.
+func (d *decoder) commandLine(n *yaml.Node) (value, tag string) {
+	value = d.marks.values(n.Value)
+	return value, retag(n, value)
 }
 
-func (d *decoder) integer(into *int) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		v, err := integer(n)
+func retag(n *yaml.Node, value string) string {
+	const explicit = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle | yaml.TaggedStyle
+	if value == n.Value || n.Style&explicit != 0 {
+		return n.ShortTag()
+	}
+	plain := yaml.Node{Kind: yaml.ScalarNode, Value: value}
+	return plain.ShortTag()
+}
+
+func (d *decoder) isNull(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	_, tag := d.scalar(n)
+	return tag == "!!null"
+}
+
+// text is empty for null.
+func (d *decoder) text(n *yaml.Node) string { return d.textOf(n, d.scalar) }
+
+func (d *decoder) textOf(n *yaml.Node, resolve func(*yaml.Node) (value, tag string)) string {
+	if n.Kind != yaml.ScalarNode {
+		d.mismatch(n, "string")
+		return ""
+	}
+	value, tag := resolve(n)
+	switch tag {
+	case "!!null":
+		return ""
+	case "!!binary":
+		decoded, err := base64.StdEncoding.DecodeString(value)
 		if err != nil {
-			d.mismatch(n, "int")
-			return
+			d.fault(n, "yaml: !!binary value contains invalid base64 data")
 		}
-		*into = v
+		return string(decoded)
 	}
+	return value
 }
 
-// integer truncates a float, as yaml.v2 does.
-func integer(n *yaml.Node) (int, error) {
-	var v int
-	switch n.Tag {
-	case "!!int":
-		return v, n.Decode(&v)
-	case "!!float":
-		var f float64
-		if err := n.Decode(&f); err != nil || math.Abs(f) > math.MaxInt32 {
-			return 0, errors.New("out of range")
-		}
-		return int(f), nil
+// number truncates a float, as yaml.v2 does. Null is 0.
+func (d *decoder) number(n *yaml.Node) int {
+	value, tag := d.scalar(n)
+	plain := yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: value}
+	var whole int
+	var broken float64
+	switch {
+	case n.Kind == yaml.ScalarNode && tag == "!!null":
+		return 0
+	case n.Kind == yaml.ScalarNode && tag == "!!int" && plain.Decode(&whole) == nil:
+		return whole
+	case n.Kind == yaml.ScalarNode && tag == "!!float" && plain.Decode(&broken) == nil && math.Abs(broken) < math.MaxInt64:
+		return int(broken)
 	}
-	return 0, errors.New("not a number")
+	d.mismatch(n, "int")
+	return 0
 }
 
-// boolean takes what YAML 1.1 called booleans.
-func (d *decoder) boolean(into *bool) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		plain := n.Kind == yaml.ScalarNode && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
-		switch strings.ToLower(n.Value) {
-		case "y", "yes", "true", "on":
-			*into = true
-		case "n", "no", "false", "off":
-			*into = false
-		default:
-			plain = false
-		}
-		if !plain {
-			d.mismatch(n, "bool")
+// toggle takes what YAML 1.1 called booleans. Null is false.
+func (d *decoder) toggle(n *yaml.Node) bool {
+	if n.Kind == yaml.ScalarNode {
+		value, tag := d.scalar(n)
+		on, ok := yaml11(value)
+		if tag == "!!null" || ok && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
+			return on
 		}
 	}
+	d.mismatch(n, "bool")
+	return false
 }
 
-func (d *decoder) texts(into *[]string) func(*yaml.Node) {
-	return d.each("[]string", func(n *yaml.Node) {
-		var s string
-		d.text(&s)(n)
-		*into = append(*into, s)
-	})
-}
-
-func (d *decoder) integers(into *[]int) func(*yaml.Node) {
-	return d.each("[]int", func(n *yaml.Node) {
-		var i int
-		d.integer(&i)(n)
-		*into = append(*into, i)
-	})
-}
-
-// each calls item for every entry of a list.
-func (d *decoder) each(want string, item func(*yaml.Node)) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		if n.Kind != yaml.SequenceNode {
-			d.mismatch(n, want)
-			return
-		}
-		for _, c := range n.Content {
-			item(d.follow(c))
-		}
+// yaml11 are the plain words that yaml.v2 reads as booleans.
+func yaml11(word string) (on, ok bool) {
+	switch word {
+	case "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON":
+		return true, true
+	case "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF":
+		return false, true
 	}
+	return false, false
 }
 
-// textMap reads a mapping of names to texts.
-func (d *decoder) textMap(into map[string]string) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		d.mapping(n, "map[string]string", func(n *yaml.Node) {
-			for i := 0; i+1 < len(n.Content); i += 2 {
-				var value string
-				d.text(&value)(d.follow(n.Content[i+1]))
-				into[n.Content[i].Value] = value
-			}
-		})
-	}
-}
-
-// mapping calls f if n is one.
-func (d *decoder) mapping(n *yaml.Node, want string, f func(*yaml.Node)) {
-	if n.Kind != yaml.MappingNode {
+// list is the entries of a sequence. Null has none.
+func (d *decoder) list(n *yaml.Node, want string) []*yaml.Node {
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		return n.Content
+	case !d.isNull(n):
 		d.mismatch(n, want)
-		return
 	}
-	f(n)
+	return nil
 }
 
 // mismatch is in yaml.v2's words, which users have met.
 func (d *decoder) mismatch(n *yaml.Node, want string) {
-	d.fault(n, "yaml: unmarshal errors: line %d: cannot unmarshal %s into %s", n.Line, kind(n), want)
+	d.fault(n, "yaml: unmarshal errors: line %d: cannot unmarshal %s into %s", n.Line, d.kind(n), want)
 }
 
-func kind(n *yaml.Node) string {
+func (d *decoder) kind(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "!!map"
 	case yaml.SequenceNode:
 		return "!!seq"
 	}
-	value := n.Value
-	if len(value) > 10 {
-		value = value[:7] + "..."
+	value, tag := d.scalar(n)
+	if _, ok := yaml11(value); ok && n.Style == 0 {
+		tag = "!!bool"
 	}
-	return n.ShortTag() + " `" + value + "`"
+	if len(value) > 10 {
+		value = strings.ToValidUTF8(value[:7], "") + "..."
+	}
+	return tag + " `" + value + "`"
 }

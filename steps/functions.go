@@ -124,14 +124,14 @@ var errRegex = limit("a regular expression of more than %d characters, or on a t
 // multipliers are the functions whose result can be much longer than what
 // they are given, and what may be asked of them.
 var multipliers = map[string]func(args []reflect.Value) error{
-	"repeat":          func(a []reflect.Value) error { return product(number(a[0]), a[1].Len()) },
-	"indent":          func(a []reflect.Value) error { return product(number(a[0])+1, a[1].Len()) },
-	"nindent":         func(a []reflect.Value) error { return product(number(a[0])+1, a[1].Len()) },
+	"repeat":          func(a []reflect.Value) error { return product(integerOf(a[0]), a[1].Len()) },
+	"indent":          func(a []reflect.Value) error { return product(integerOf(a[0])+1, a[1].Len()) },
+	"nindent":         func(a []reflect.Value) error { return product(integerOf(a[0])+1, a[1].Len()) },
 	"replace":         func(a []reflect.Value) error { return product(a[1].Len()+1, a[2].Len()+1) },
 	"wrapWith":        func(a []reflect.Value) error { return product(a[1].Len()+1, a[2].Len()+1) },
 	"join":            func(a []reflect.Value) error { return product(a[0].Len()+1, length(a[1])+1) },
-	"until":           func(a []reflect.Value) error { return atMost(number(a[0])) },
-	"untilStep":       func(a []reflect.Value) error { return steps3(number(a[0]), number(a[1]), number(a[2])) },
+	"until":           func(a []reflect.Value) error { return atMost(integerOf(a[0])) },
+	"untilStep":       func(a []reflect.Value) error { return steps3(integerOf(a[0]), integerOf(a[1]), integerOf(a[2])) },
 	"seq":             func(a []reflect.Value) error { return seqLength(a[0]) },
 	"printf":          func(a []reflect.Value) error { return widths(a[0].String(), a[1]) },
 	"regexReplaceAll": replacement, "regexReplaceAllLiteral": replacement,
@@ -171,7 +171,7 @@ func steps3(from, to, by int) error {
 func seqLength(args reflect.Value) error {
 	var n []int
 	for i := range args.Len() {
-		n = append(n, number(args.Index(i)))
+		n = append(n, integerOf(args.Index(i)))
 	}
 	switch len(n) {
 	case 1:
@@ -184,8 +184,8 @@ func seqLength(args reflect.Value) error {
 	return nil
 }
 
-// number is an argument as sprig reads it, and 0 if it is none.
-func number(v reflect.Value) int {
+// integerOf is an argument as sprig reads it, and 0 if it is none.
+func integerOf(v reflect.Value) int {
 	for v.Kind() == reflect.Interface && !v.IsNil() {
 		v = v.Elem()
 	}
@@ -233,7 +233,7 @@ func widths(format string, args reflect.Value) error {
 	}
 	for range strings.Count(format, "*") {
 		for i := range args.Len() {
-			total += max(number(args.Index(i)), 0)
+			total += max(integerOf(args.Index(i)), 0)
 		}
 	}
 	verbs := strings.Count(format, "%")

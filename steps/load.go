@@ -36,16 +36,14 @@ func DeclaredSecrets(name string, src []byte, v Values) ([]Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{decoder: newDecoder(name, r.text)}
-	var raw rawFile
-	if root := p.root(r.text); root != nil {
-		p.readFile(root, &raw)
+	p := newParser(name, r.text, Options{marks: r.marks})
+	root := p.document()
+	if root == nil {
+		return nil, r.locate(p.err())
 	}
-	f := &File{}
+	p.raw.put(root, false)
+	fields(p.decoder, "graph.Task", taskKeys, root, &p.raw)
 	p.faults = nil
-	p.secrets(&raw, f)
-	if err := p.err(); err != nil {
-		return nil, r.locate(err)
-	}
-	return f.Secrets, nil
+	secrets := p.secrets()
+	return secrets, r.locate(p.err())
 }

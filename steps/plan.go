@@ -129,6 +129,12 @@ func (s *Step) plan() PlanStep {
 		ID: s.ID, When: slices.Concat([]string{}, s.When), Timeout: whole(s.Timeout), StartDelay: whole(s.StartDelay),
 		Retries: s.Retries, RetryOn: s.RetryOn, Repeat: s.Repeat, IgnoreErrors: s.IgnoreErrors,
 	}
+	switch {
+	case s.Always:
+		p.Condition = "always"
+	case s.OnFailure:
+		p.Condition = "failure"
+	}
 	if s.Retries > 0 {
 		p.RetryDelay = whole(s.RetryDelay)
 	}
@@ -145,7 +151,10 @@ func (s *Step) plan() PlanStep {
 	p.Env, p.WorkingDirectory, p.Network, p.User = s.Env, s.WorkingDirectory, s.Network, s.User
 	p.Privileged, p.Detach, p.Keep, p.Pull = s.Privileged, s.Detach, s.Keep, s.Pull
 	p.Ports, p.Expose, p.CPUs, p.Isolation = s.Ports, s.Expose, s.CPUs, s.Isolation
-	p.ExitedWith, p.ExitedWithout = s.ExitedWith, s.ExitedWithout
+	p.ExitedWith, p.ExitedWithout, p.EnvFiles = s.ExitedWith, s.ExitedWithout, s.EnvFiles
+	for _, secret := range s.Secrets {
+		p.Secrets = append(p.Secrets, secret.ID)
+	}
 	for _, m := range s.VolumeMounts {
 		p.VolumeMounts = append(p.VolumeMounts, PlanMount(m))
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Values is what a task file may name.
@@ -44,36 +45,33 @@ type Rendered struct {
 	aliases map[string]string // what the first word of a cmd may be; nil without aliases
 	marks   *marks
 	lines   lineMap
-	source  []string // the lines of the file as it was
+	source  *decoder // the file as it was
 }
 
 // String is the YAML with its values in place. A value may break it, which is
 // why the parser works on another form.
 func (r *Rendered) String() string { return r.marks.all(string(r.text)) }
 
-// maxFile is the size of the largest task file, in bytes.
-const maxFile = 1 << 20
-
 // Render expands $aliases and {{templates}} in a task file, in acb's order:
 // comment lines go first, then the alias block is rendered and its names are
 // replaced in the rest, then the rest is executed as a template. What is wrong
 // is an Errors.
 func Render(name string, src []byte, v Values) (*Rendered, error) {
-	r := &Rendered{marks: &marks{}, source: strings.Split(string(src), "\n")}
+	r := &Rendered{marks: &marks{}, source: &decoder{file: name, src: src}}
 	if err := checkText(src); err != nil {
-		return nil, r.fault(name, err)
+		return nil, r.fault(err)
 	}
 	text, lines := withoutComments(string(src))
 	x := &executor{name: name, marks: r.marks, values: v, secrets: secretTexts(v)}
 	if hasAliases(findVersion(text)) {
 		var err error
 		if text, r.aliases, err = x.expandAliases(text); err != nil {
-			return nil, r.fault(name, lines.place(prefix(err, "unable to search/replace aliases in task: ")))
+			return nil, r.fault(lines.place(prefix(err, "unable to search/replace aliases in task: ")))
 		}
 	}
 	out, produced, err := x.execute(text)
 	if err != nil {
-		return nil, r.fault(name, lines.place(err))
+		return nil, r.fault(lines.place(err))
 	}
 	r.text, r.lines = []byte(out), produced.through(lines)
 	return r, nil
@@ -96,18 +94,18 @@ func prefix(err error, words string) error {
 }
 
 // fault shows an error with the line of the file that it is about.
-func (r *Rendered) fault(name string, err error) error {
+func (r *Rendered) fault(err error) error {
 	p, ok := err.(*placed) //nolint:errorlint // made here, never wrapped
 	if !ok {
 		p = &placed{1, 1, err.Error()}
 	}
-	line := min(max(p.line, 1), len(r.source))
-	text := strings.TrimRight(r.source[line-1], "\r")
+	line := max(p.line, 1)
+	text := sourceLine(r.source.src, line)
 	column := p.column
 	if column < 1 { // only the line is known: the first template in it
 		column = max(1, 1+strings.Index(text, "{{"))
 	}
-	return Errors{{File: name, Line: line, Column: min(column, len(text)+1), Msg: p.msg, Source: text}}
+	return Errors{r.source.locate(line, min(column, utf8.RuneCountInString(text)+1), p.msg)}
 }
 
 // locate moves faults of the rendered text to where they are in the file.
@@ -116,19 +114,20 @@ func (r *Rendered) locate(err error) error {
 	if !ok {
 		return err
 	}
-	for _, e := range faults {
-		if line := r.lines.line(e.Line); line > 0 && line <= len(r.source) {
-			text := strings.TrimRight(r.source[line-1], "\r")
-			e.Line, e.Source, e.Column = line, text, min(e.Column, len(text)+1)
+	for i, e := range faults {
+		if e.Line == 0 {
+			continue
 		}
-		e.Msg = r.marks.all(e.Msg)
+		line := r.lines.line(e.Line)
+		column := min(e.Column, utf8.RuneCountInString(sourceLine(r.source.src, line))+1)
+		faults[i] = r.source.locate(line, column, e.Msg)
 	}
 	return faults
 }
 
 // checkText refuses what no template or YAML could be made of.
 func checkText(src []byte) error {
-	if len(src) > maxFile {
+	if len(src) > maxSource {
 		return &placed{1, 1, "larger than 1 MiB"}
 	}
 	if at := bytes.IndexFunc(src, isMark); at >= 0 {

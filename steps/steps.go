@@ -68,7 +68,10 @@ type Step struct {
 	// When lists the steps that must end first, as it is meant: the step
 	// above for a step that says nothing, none for one that says "-".
 	When []string
-	Do   Action
+	// Always says that it runs whatever became of those, and OnFailure that
+	// it runs only if one of them did not succeed.
+	Always, OnFailure bool
+	Do                Action
 
 	Timeout, StartDelay, RetryDelay time.Duration
 	Repeat, Retries                 int
@@ -92,8 +95,17 @@ type Step struct {
 	Pull             bool
 	PullRetries      int
 	PullRetryDelay   time.Duration
-	// ExitedWith and ExitedWithout are read, and decide nothing yet.
+	// ExitedWith and ExitedWithout decide which exit codes are a success,
+	// see Succeeded.
 	ExitedWith, ExitedWithout []int
+	// EnvFiles are files of the workspace, absolute, that hold variables when
+	// the step starts, see WithEnvFiles.
+	EnvFiles []string
+	// Secrets are those that the step sees.
+	Secrets []StepSecret
+
+	// ownEnv is how many of Env the step says itself: they are the first.
+	ownEnv int
 }
 
 // A VolumeMount shows a volume of the file in a step.

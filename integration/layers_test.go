@@ -30,6 +30,7 @@ var layers = map[string][]string{
 	"internal/store":      {"runner", "steps"},
 	"internal/api":        {"runner", "steps", "internal/logs"},
 	"internal/source":     {"steps"},
+	"internal/secrets":    {},
 	"runner":              {"steps"},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},

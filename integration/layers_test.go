@@ -30,8 +30,10 @@ var layers = map[string][]string{
 	"internal/store":      {"runner", "steps"},
 	"internal/api":        {"runner", "steps", "internal/logs"},
 	"internal/source":     {"steps"},
-	"internal/secrets":    {},
+	"internal/secrets":    {"steps"},
 	"runner":              {"steps"},
+
+	"internal/secrets/keyvault": {"internal/secrets"},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},

@@ -55,7 +55,7 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 	if e := log.Close(); e != nil {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
-	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", err)
+	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)
 }
 
 func text(err error) string {
@@ -96,8 +96,9 @@ func (r *Runner) perform(ctx context.Context, run *Run, t *transcript) (err erro
 		t.notice("%s", err)
 		return err
 	}
-	if len(file.Secrets) > 0 {
-		return &InvalidError{errors.New("this daemon has no provider for the secrets of the task: pass their values with --set-secret")}
+	if file, err = r.reveal(ctx, run, root, file, t); err != nil {
+		t.notice("%s", err)
+		return err
 	}
 	return r.inSession(ctx, run, file, dir, source, t)
 }

@@ -99,6 +99,8 @@ type Runner struct {
 	Logs    Logs
 	Sources Sources
 	Engine  Engine
+	// Secrets may be nil: then task files that name any are refused.
+	Secrets Secrets
 	// Registry is the run registry of requests that name none.
 	Registry string
 	// Dir is where runs have their folders while they last.

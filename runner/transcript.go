@@ -18,6 +18,7 @@ import (
 // so that they can be told apart.
 type transcript struct {
 	log      Log
+	secrets  []string
 	redactor *redactor
 
 	mu       sync.Mutex // guards what follows, and the order of lines
@@ -26,7 +27,15 @@ type transcript struct {
 }
 
 func newTranscript(log Log, run *Run) *transcript {
-	return &transcript{log: log, redactor: newRedactor(run.Request.secretTexts()), steps: map[string]*stepWriter{}}
+	t := &transcript{log: log, steps: map[string]*stepWriter{}}
+	t.know(run.Request.secretTexts())
+	return t
+}
+
+// know hides these texts from now on. It is for the time before steps run.
+func (t *transcript) know(secrets []string) {
+	t.secrets = append(t.secrets, secrets...)
+	t.redactor = newRedactor(t.secrets)
 }
 
 // notice writes one line of our own.

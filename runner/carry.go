@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,28 +88,55 @@ func (r *Runner) perform(ctx context.Context, run *Run, t *transcript) (err erro
 		return fmt.Errorf("source: %w", err)
 	}
 	defer root.Close()
-	file, err := run.Request.load(run, root, nil)
+	file, secrets, err := r.load(ctx, run, root, t)
 	if err != nil {
-		t.notice("failed to unmarshal task before running: %s", err)
 		return err
 	}
-	if err := run.Request.permit(file); err != nil {
+	return r.inSession(ctx, run, file, &place{
+		dir: dir, workspace: source.dir, contextKey: source.key, secrets: secrets, transcript: t,
+	})
+}
+
+// load makes the task that the run is to do, with its secrets, and tells the
+// log why that is not possible.
+func (r *Runner) load(ctx context.Context, run *Run, root *os.Root, t *transcript) (file *steps.File, secrets map[string][]byte, err error) {
+	secrets = run.Request.secretValues()
+	if run.Request.Build != nil {
+		file, err = run.Request.Build.file(run)
+	} else {
+		file, err = r.reveal(ctx, run, root, secrets, t)
+	}
+	if err == nil {
+		err = run.Request.permit(file)
+	}
+	if faults, ok := errors.AsType[steps.Errors](err); ok {
+		t.notice("failed to unmarshal task before running: %s", faults)
+	} else if err != nil {
 		t.notice("%s", err)
-		return err
 	}
-	if file, err = r.reveal(ctx, run, root, file, t); err != nil {
-		t.notice("%s", err)
-		return err
+	return file, secrets, err
+}
+
+// secretValues are the values that the request brings, by id.
+func (req *Request) secretValues() map[string][]byte {
+	values := map[string][]byte{}
+	for id, v := range req.SecretValues {
+		values[id] = []byte(v)
 	}
-	return r.inSession(ctx, run, file, dir, source, t)
+	maps.Copy(values, req.Secrets)
+	return values
 }
 
 // inSession opens the engine's side of the run, and executes.
-func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, dir string, source *source, t *transcript) (err error) {
-	t.arrange(file)
-	session, err := r.Engine.Open(ctx, &steps.Place{
-		Run: run.ID, Dir: dir, Workspace: source.dir, Home: filepath.Join(dir, "home"),
-		Volumes: file.Volumes, Registry: run.Request.Registry, Credentials: run.Request.Credentials,
+func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *place) (err error) {
+	p.transcript.arrange(file)
+	volumes := file.Volumes
+	if v := file.SecretVolume(p.secrets); v != nil {
+		volumes = append(volumes[:len(volumes):len(volumes)], *v)
+	}
+	p.session, err = r.Engine.Open(ctx, &steps.Place{
+		Run: run.ID, Dir: p.dir, Workspace: p.workspace, Home: filepath.Join(p.dir, "home"),
+		Volumes: volumes, Registry: run.Request.Registry, Credentials: run.Request.Credentials,
 		Allow: run.Request.Allow, Agents: run.Request.Agents,
 	})
 	if err != nil {
@@ -117,16 +145,15 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, dir 
 	defer func() {
 		closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cleanUpTimeout, errors.New("the engine does not let go of the run"))
 		defer cancel()
-		if e := session.Close(closing); e != nil {
+		if e := p.session.Close(closing); e != nil {
 			r.log().Warn("run left something behind", "run", run.ID, "err", e)
 		}
 	}()
-	t.setUp(run, file)
-	err = r.execute(ctx, run, file, &place{
-		session: session, sources: &stepSources{r.Sources, dir, source.dir}, workspace: source.dir, contextKey: source.key, transcript: t,
-	})
+	p.sources = &stepSources{r.Sources, p.dir, p.workspace}
+	p.transcript.setUp(run, file)
+	err = r.execute(ctx, run, file, p)
 	if err == nil {
-		t.report(run)
+		p.transcript.report(run)
 	}
 	return err
 }

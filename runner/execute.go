@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,17 +17,21 @@ var errSibling = errors.New("another step failed")
 type place struct {
 	session    steps.Session
 	sources    steps.Sources
+	dir        string // the run's own folder
 	workspace  string
 	contextKey string
+	secrets    map[string][]byte // by id
 	transcript *transcript
 }
 
 // execute runs the steps of file and records what happens in run. It owns run
 // and the graph: steps run in goroutines of their own and report back over one
 // channel, so nothing here needs a lock. It returns when every step that it
-// started has returned; the first failure is what it returns.
+// started has returned; the first failure is what it returns. That failure
+// cancels the steps in progress, and from then on only those start that are
+// for such a case.
 func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *place) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+	usual, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type outcome struct {
 		step   *steps.Step
@@ -36,14 +41,19 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 	graph := file.Graph()
 	outcomes := make(chan outcome)
 	var failure error
+	lost := false // the record cannot be kept
 	for running := 0; ; {
-		if failure == nil {
+		if !lost && context.Cause(ctx) == nil {
 			for _, s := range graph.Ready() {
 				running++
 				run.begin(s.ID)
 				env := p.env(s, file, run)
+				life := usual
+				if s.Always || s.OnFailure {
+					life = ctx
+				}
 				go func() {
-					result, err := s.Run(ctx, env)
+					result, err := s.Run(life, env)
 					p.transcript.flush(s.ID)
 					outcomes <- outcome{s, result, err}
 				}()
@@ -55,29 +65,41 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 		o := <-outcomes
 		running--
 		run.record(o.step, o.result, o.err)
-		if o.err != nil && o.step.IgnoreErrors && context.Cause(ctx) == nil {
+		switch {
+		case o.err == nil:
+			graph.Done(o.step.ID)
+		case o.step.IgnoreErrors && context.Cause(usual) == nil:
 			p.transcript.notice("Step ID: %s encountered an error: %s, but is set to ignore errors. Continuing...", o.step.ID, o.err)
-		} else if o.err != nil && failure == nil {
-			failure = o.err
-			if !errors.Is(o.err, errSibling) && context.Cause(ctx) == nil {
-				p.transcript.notice("failed to run step ID: %s: %s", o.step.ID, o.err)
-				run.FailedStep, run.ExitCode = o.step.ID, exitCode(o.err)
+			graph.Done(o.step.ID)
+		default:
+			graph.Fail(o.step.ID)
+			if failure == nil {
+				failure = o.err
+				r.blame(ctx, run, o.step, o.err, p.transcript)
 			}
 			cancel(errSibling)
 		}
-		graph.Done(o.step.ID)
-		if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil && failure == nil {
-			failure = fmt.Errorf("save run: %w", err)
+		if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil && !lost {
+			failure, lost = cmp.Or(failure, fmt.Errorf("save run: %w", err)), true
 			cancel(errSibling)
 		}
 	}
+}
+
+// blame says, in log and record, which step made the run fail.
+func (r *Runner) blame(ctx context.Context, run *Run, s *steps.Step, err error, t *transcript) {
+	if context.Cause(ctx) != nil {
+		return
+	}
+	t.notice("failed to run step ID: %s: %s", s.ID, err)
+	run.FailedStep, run.ExitCode = s.ID, exitCode(err)
 }
 
 func (p *place) env(s *steps.Step, file *steps.File, run *Run) *steps.Env {
 	return &steps.Env{
 		Engine: p.session, Sources: p.sources, Workspace: p.workspace, ContextKey: p.contextKey,
 		Notice: p.transcript.notice, Output: p.transcript.step(s.ID), Progress: p.transcript.progress(s.ID),
-		Registry: run.Request.Registry, Pushed: file.Pushes(), Secrets: run.Request.Secrets,
+		Registry: run.Request.Registry, Pushed: file.Pushes(), Secrets: p.secrets,
 	}
 }
 

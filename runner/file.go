@@ -2,6 +2,7 @@ package runner
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,24 +13,29 @@ import (
 	"time"
 
 	"acrd/steps"
-
-	"gopkg.in/yaml.v3"
 )
 
 // maxTaskFile bounds a task or values file.
 const maxTaskFile = 1 << 20
 
-// load finds out what a run is to do. Root is the source's folder, and nil if
-// there is none yet.
-func (req *Request) load(run *Run, root *os.Root, secrets map[string]string) (*steps.File, error) {
-	if req.Build != nil {
-		return req.Build.file(run)
-	}
-	name, src := "task.yaml", req.Inline
+// A taskFile is what a run is to do, as far as it is known before the file is
+// rendered.
+type taskFile struct {
+	name    string
+	text    []byte
+	values  steps.Values
+	options steps.Options
+}
+
+// taskFile reads the file of a request that is not a docker build. Root is the
+// source's folder, and nil if there is none yet.
+func (r *Runner) taskFile(ctx context.Context, run *Run, root *os.Root) (*taskFile, error) {
+	req := &run.Request
+	f := &taskFile{name: "task.yaml", text: req.Inline, options: steps.Options{Env: req.Env, Secrets: req.secretIDs()}}
 	if req.File != "" {
-		name = req.File
+		f.name = req.File
 		var err error
-		if src, err = ReadFile(root, req.File); err != nil {
+		if f.text, err = ReadFile(root, req.File); err != nil {
 			return nil, steps.Errors{{File: req.File, Msg: err.Error()}}
 		}
 	}
@@ -37,26 +43,77 @@ func (req *Request) load(run *Run, root *os.Root, secrets map[string]string) (*s
 	if err != nil {
 		return nil, err
 	}
-	return steps.Load(name, src, steps.Values{Run: run.values(), Values: values, Secrets: secrets}, steps.Options{Env: req.Env})
+	f.values = steps.Values{Run: run.values(), Values: values, ImageAliases: r.ImageAliases, Alias: r.aliases(ctx, root)}
+	return f, nil
+}
+
+// aliases reads what "alias: src" names: a file of the source, or a URL.
+func (r *Runner) aliases(ctx context.Context, root *os.Root) func(string) ([]byte, error) {
+	return func(src string) ([]byte, error) {
+		switch {
+		case !strings.Contains(src, "://"):
+			return ReadFile(root, src)
+		case r.FetchText == nil:
+			return nil, errors.New("this daemon fetches no aliases")
+		}
+		return r.FetchText(ctx, src)
+	}
+}
+
+// load is the task with the values of its secrets, which are none as long as
+// nobody has asked for them.
+func (f *taskFile) load(secrets map[string]string) (*steps.File, error) {
+	v := f.values
+	v.Secrets = secrets
+	return steps.Load(f.name, f.text, v, f.options)
+}
+
+// trial is the task as it would be with other secrets: with some text for
+// each, or with none, for a number must be one.
+func (f *taskFile) trial() (*steps.File, error) {
+	declared, err := steps.DeclaredSecrets(f.name, f.text, f.values)
+	if err != nil {
+		return nil, err
+	}
+	some := map[string]string{}
+	for _, s := range declared {
+		some[s.ID] = mask
+	}
+	file, err := f.load(some)
+	if err != nil && len(declared) > 0 {
+		if file, e := f.load(nil); e == nil {
+			return file, nil
+		}
+	}
+	return file, err
+}
+
+// secretIDs are the secrets that a step may name without declaring them.
+func (req *Request) secretIDs() []string {
+	ids := []string{}
+	for id := range req.SecretValues {
+		ids = append(ids, id)
+	}
+	for id := range req.Secrets {
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 // values are those of the file, and over them those given one by one.
 func (req *Request) values(root *os.Root) (map[string]any, error) {
-	all := map[string]any{}
-	if err := yaml.Unmarshal(req.InlineValues, &all); err != nil {
-		return nil, steps.Errors{{File: "values", Msg: err.Error()}}
+	all, err := steps.ParseValues("values", req.InlineValues)
+	if err != nil {
+		return nil, err
 	}
 	if req.ValuesFile != "" && root != nil {
 		b, err := ReadFile(root, req.ValuesFile)
 		if err != nil {
 			return nil, steps.Errors{{File: req.ValuesFile, Msg: err.Error()}}
 		}
-		if err := yaml.Unmarshal(b, &all); err != nil {
-			return nil, steps.Errors{{File: req.ValuesFile, Msg: err.Error()}}
+		if all, err = steps.ParseValues(req.ValuesFile, b); err != nil {
+			return nil, err
 		}
-	}
-	if all == nil { // an empty document
-		all = map[string]any{}
 	}
 	for _, given := range []map[string]string{req.Values, req.SecretValues} {
 		for k, v := range given {

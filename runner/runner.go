@@ -101,6 +101,10 @@ type Runner struct {
 	Engine  Engine
 	// Secrets may be nil: then task files that name any are refused.
 	Secrets Secrets
+	// ImageAliases are added to those of ACR's agents, see steps.Values.
+	ImageAliases map[string]string
+	// FetchText gets a file of aliases by its URL; nil refuses them.
+	FetchText func(ctx context.Context, url string) ([]byte, error)
 	// Registry is the run registry of requests that name none.
 	Registry string
 	// Dir is where runs have their folders while they last.

@@ -28,25 +28,43 @@ const (
 
 var errSecretTimeout = errors.New("timeout in fetching secrets. please check permissions are valid")
 
-// reveal loads the file once more with the values of its secrets, which until
-// then were nothing. From here on the log hides them.
-func (r *Runner) reveal(ctx context.Context, run *Run, root *os.Root, file *steps.File, t *transcript) (*steps.File, error) {
-	if len(file.Secrets) == 0 {
-		return file, nil
+// reveal loads the task file with the values of the secrets that it declares,
+// and adds them to secrets. From here on the log hides them.
+func (r *Runner) reveal(ctx context.Context, run *Run, root *os.Root, secrets map[string][]byte, t *transcript) (*steps.File, error) {
+	task, err := r.taskFile(ctx, run, root)
+	if err != nil {
+		return nil, err
+	}
+	declared, err := steps.DeclaredSecrets(task.name, task.text, task.values)
+	if err != nil || len(declared) == 0 {
+		return loadUnless(err, task)
+	}
+	if _, err := task.trial(); err != nil {
+		return nil, err // wrong whatever the secrets are, so it may be quoted
 	}
 	if r.Secrets == nil {
 		return nil, &InvalidError{errors.New("this daemon has no provider for the secrets of the task: pass their values with --set-secret")}
 	}
-	values, err := r.fetchSecrets(ctx, file.Secrets)
+	values, err := r.fetchSecrets(ctx, declared)
 	if err != nil {
 		return nil, &InvalidError{fmt.Errorf("unable to render task: failed to resolve secrets in the task with error: %w", err)}
 	}
 	t.know(slices.Collect(maps.Values(values)))
-	file, err = run.Request.load(run, root, values)
+	for id, v := range values {
+		secrets[id] = []byte(v)
+	}
+	file, err := task.load(values)
 	if err != nil {
 		return nil, withoutText(err)
 	}
-	return file, run.Request.permit(file) // a value is text of the file, and may say anything
+	return file, nil
+}
+
+func loadUnless(err error, task *taskFile) (*steps.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return task.load(nil)
 }
 
 // brokenBySecret stands for what the parser says, which quotes the file, and

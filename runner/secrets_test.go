@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,13 +79,12 @@ func TestSecretsOfTask(t *testing.T) {
 	}
 }
 
-// TestSecretsThatBreakTheFile: a value is pasted as text, and what the file
-// then is may not be told.
+// TestSecretsThatBreakTheFile: a value that the file cannot have where it
+// stands is not told.
 func TestSecretsThatBreakTheFile(t *testing.T) {
 	for _, row := range []struct{ name, file, value, want string }{
 		{"number", "stepTimeout: {{.Secrets.db}}", "canary-1", "task.yaml:3:14: the value of a secret makes the file wrong here"},
-		{"template", "workingDirectory: {{.Secrets.db}}", "x: canary-1: [", "the value of a secret"},
-		{"privilege", "workingDirectory: {{.Secrets.db}}", "/x\nsteps: [{cmd: a canary-1, privileged: true}]", "privileged"},
+		{"lines", "stepTimeout: {{.Secrets.db}}", "canary-1\nsteps: []", "task.yaml:3:14: the value of a secret makes the file wrong here"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var daemonLog bytes.Buffer
@@ -189,5 +189,61 @@ func TestSecretsRefused(t *testing.T) {
 				b.end()
 			})
 		})
+	}
+}
+
+// TestSecretsStayWhereTheyStand: a value that is YAML, shell or flags of docker
+// is one word all the same.
+func TestSecretsStayWhereTheyStand(t *testing.T) {
+	for _, value := range []string{
+		"x\nsteps: [{cmd: a, privileged: true}]", "x: y: [", "--privileged -v /:/host evil", "a; b $(c) 'd \" e", "{{.Run.ID}}", "# x",
+	} {
+		b := newBench(t, func(r *runner.Runner) {
+			r.Secrets = secretsFunc(func(context.Context, steps.Secret) (string, error) { return value, nil })
+		})
+		var op *steps.ExecOp
+		b.engine.ExecFunc = func(_ context.Context, o *steps.ExecOp, _ steps.Output) error {
+			op = o
+			return nil
+		}
+		run, log := b.do("version: v1.1.0\nsecrets: [{id: db, keyvault: 'https://v.vault.azure.net/secrets/db'}]\n" +
+			"steps:\n  - cmd: alpine use {{.Secrets.db}} end\n    env: [\"A={{.Secrets.db}}\"]\n")
+		b.end()
+		if run.Status != runner.Succeeded || op == nil || op.Privileged || len(op.HostMounts) > 0 {
+			t.Fatalf("%q: %s, %+v\n%s", value, run.Status, op, log)
+		}
+		if want := []string{"use", value, "end"}; !slices.Equal(op.Args, want) || !slices.Equal(op.Env, []string{"A=" + value}) {
+			t.Errorf("args %q, env %q, want %q", op.Args, op.Env, want)
+		}
+	}
+}
+
+// TestStepSecrets: a step has a secret as a variable or as a file, and nothing
+// that a person can read has it.
+func TestStepSecrets(t *testing.T) {
+	b := newBench(t, func(r *runner.Runner) {
+		r.Secrets = secretsFunc(func(context.Context, steps.Secret) (string, error) { return "canary-value", nil })
+	})
+	var op *steps.ExecOp
+	b.engine.ExecFunc = func(_ context.Context, o *steps.ExecOp, _ steps.Output) error {
+		op = o
+		return nil
+	}
+	run, log := b.do(`secrets: [{id: db, keyvault: 'https://v.vault.azure.net/secrets/db'}]
+steps:
+  - cmd: alpine
+    secrets:
+      - {id: db, env: TOKEN}
+      - {id: db, file: /run/secrets/db}
+`)
+	b.end()
+	if run.Status != runner.Succeeded {
+		t.Fatal(log)
+	}
+	if !slices.Contains(op.Env, "TOKEN=canary-value") || len(op.Volumes) != 1 || op.Volumes[0].Path != "/run/secrets/db" || op.Volumes[0].File == "" {
+		t.Errorf("%+v", op)
+	}
+	if text := log + fmt.Sprintf("%+v", run); strings.Contains(text, "canary") {
+		t.Errorf("a secret is told:\n%s", text)
 	}
 }

@@ -36,6 +36,9 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if err := req.check(); err != nil {
 		return nil, &InvalidError{err}
 	}
+	if err := r.judge(ctx, &Run{ID: "run", Request: req}); err != nil {
+		return nil, &InvalidError{err}
+	}
 	run := &Run{Type: QuickRun, Request: req, Status: Queued, Created: time.Now()}
 	if req.Build != nil {
 		run.Type = QuickBuild
@@ -81,19 +84,31 @@ func (req *Request) check() error {
 			return fmt.Errorf("unknown entitlement %q: there are %s", word, strings.Join(steps.Entitlements, ", "))
 		}
 	}
-	if err := req.checkSource(); err != nil {
-		return err
-	}
-	if req.File != "" {
+	return req.checkSource()
+}
+
+// judge refuses a request whose task file is known, and wrong. What the source
+// will say is not known yet, and cannot change whether the file is right.
+func (r *Runner) judge(ctx context.Context, run *Run) error {
+	if run.Request.File != "" {
 		return nil // comes with the source
 	}
-	// What the source will say is not known yet, and cannot change whether
-	// the file is right.
-	file, err := req.load(&Run{ID: "run", Request: *req}, nil, nil)
+	file, err := r.preview(ctx, run)
 	if err != nil {
 		return err
 	}
-	return req.permit(file)
+	return run.Request.permit(file)
+}
+
+func (r *Runner) preview(ctx context.Context, run *Run) (*steps.File, error) {
+	if run.Request.Build != nil {
+		return run.Request.Build.file(run)
+	}
+	f, err := r.taskFile(ctx, run, nil)
+	if err != nil {
+		return nil, err
+	}
+	return f.trial()
 }
 
 // permit refuses a file that needs what the owner has not granted.

@@ -104,8 +104,12 @@ func (c *Cmd) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	if s.Pull {
 		env.Notice("Step specified pull. Performing an explicit pull...")
 	}
+	op := c.op(s)
+	if err := s.withSecrets(op, env); err != nil {
+		return nil, err
+	}
 	env.Notice("Launching container with name: %s", s.ID)
-	err := env.Engine.Exec(ctx, c.op(s), Output{env.Output, env.Output})
+	err := env.Engine.Exec(ctx, op, Output{env.Output, env.Output})
 	if err == nil {
 		env.Notice("Successfully executed container: %s", s.ID)
 	}

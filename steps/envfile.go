@@ -1,10 +1,14 @@
 package steps
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // MaxEnvFile is how large a file named by envFile may be.
@@ -57,6 +61,53 @@ func ParseEnvFile(name string, content []byte) ([]string, error) {
 		all = append(all, key+"="+value)
 	}
 	return all, nil
+}
+
+// withEnvFiles is the step as it starts, with the variables that earlier steps
+// have written.
+func (s *Step) withEnvFiles(env *Env) (*Step, error) {
+	if len(s.EnvFiles) == 0 {
+		return s, nil
+	}
+	workspace, err := os.OpenRoot(env.Workspace)
+	if err != nil {
+		return nil, fmt.Errorf("workspace: %w", err)
+	}
+	defer workspace.Close()
+	var files [][]string
+	for _, name := range s.EnvFiles {
+		b, err := readEnvFile(workspace, strings.TrimPrefix(name, WorkspaceDir+"/"))
+		if err != nil {
+			return nil, &BuildError{fmt.Errorf("envFile %s: %w", name, err)}
+		}
+		variables, err := ParseEnvFile(name, b)
+		if err != nil {
+			return nil, &BuildError{fmt.Errorf("envFile %w", err)}
+		}
+		files = append(files, variables)
+	}
+	started := *s
+	started.Env = s.WithEnvFiles(files...)
+	return &started, nil
+}
+
+// readEnvFile opens the file without waiting: it may be a pipe that a step has
+// made.
+func readEnvFile(workspace *os.Root, name string) ([]byte, error) {
+	f, err := workspace.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, errors.New("it is not there: an earlier step has to write it")
+	case err != nil && strings.Contains(err.Error(), "escapes"):
+		return nil, errors.New("it is a link that leads out of the workspace")
+	case err != nil:
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a file")
+	}
+	return io.ReadAll(io.LimitReader(f, MaxEnvFile+1))
 }
 
 // WithEnvFiles is the environment of a step whose envFile files hold these

@@ -20,12 +20,15 @@ func (s *Step) Succeeded(code int) bool {
 // judge is what an attempt's error means to a step that has a word on exit
 // codes. A container that did not run to its end has failed in any case.
 func (s *Step) judge(err error) error {
+	if _, container := s.Do.(*Cmd); !container || s.Detach {
+		return err
+	}
 	exit, ended := errors.AsType[*ExitError](err)
 	switch {
 	case ended && s.Succeeded(exit.Code):
 		return nil
 	case err == nil && !s.Succeeded(0):
-		return &ExitError{Code: 0}
+		return &ExitError{Code: 0, Reason: "which exitedWith and exitedWithout make a failure"}
 	}
 	return err
 }

@@ -156,7 +156,7 @@ func (s *Step) plan() PlanStep {
 		p.Secrets = append(p.Secrets, secret.ID)
 	}
 	for _, m := range s.VolumeMounts {
-		p.VolumeMounts = append(p.VolumeMounts, PlanMount(m))
+		p.VolumeMounts = append(p.VolumeMounts, PlanMount{m.Name, m.Path})
 	}
 	return p
 }

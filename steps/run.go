@@ -36,7 +36,7 @@ type Env struct {
 	Registry, Task string
 	// Pushed lists the images that the task pushes, see BuildOp.Pushed.
 	Pushed []string
-	// Secrets are values for build secrets, by id.
+	// Secrets are values for the secrets of steps and builds, by id.
 	Secrets map[string][]byte
 }
 
@@ -80,6 +80,10 @@ func (s *Step) Run(ctx context.Context, env *Env) (*Result, error) {
 		if err := sleep(ctx, s.StartDelay); err != nil {
 			return nil, err
 		}
+	}
+	s, err := s.withEnvFiles(env)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, ErrTimeout)
 	defer cancel()
@@ -125,6 +129,9 @@ func (s *Step) retry(ctx context.Context, env *Env) (*Result, error) {
 		once := *env
 		once.Output = seen
 		r, err := s.Do.run(ctx, s, &once)
+		if ctx.Err() == nil {
+			err = s.judge(err)
+		}
 		if err == nil {
 			return r, nil
 		}

@@ -108,8 +108,9 @@ type Step struct {
 	ownEnv int
 }
 
-// A VolumeMount shows a volume of the file in a step.
-type VolumeMount struct{ Name, Path string }
+// A VolumeMount shows a volume of the file in a step; if File is not empty,
+// only that file of it.
+type VolumeMount struct{ Name, Path, File string }
 
 // Cmds says whether any step runs a command, and so could write to the
 // workspace.

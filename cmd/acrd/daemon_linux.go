@@ -43,6 +43,7 @@ type daemonOptions struct {
 	cache                 control.Cache
 	limits                control.Limits
 	plainHTTP             []string
+	imageAliases          map[string]string
 	debug                 bool
 	log                   *slog.Logger
 	// ready is called once everything answers.
@@ -197,6 +198,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	d.runner = &runner.Runner{
 		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
+		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
 	}
 	i := info()
 	i.Registry = d.host()

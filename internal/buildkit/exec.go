@@ -178,7 +178,7 @@ func (s *runSession) mounts(op *steps.ExecOp) ([]control.Mount, error) {
 		{Source: "secret/docker", Target: path.Join(steps.HomeDir, ".docker")},
 	}
 	for _, v := range op.Volumes {
-		mounts = append(mounts, control.Mount{Source: "secret/volumes/" + v.Name, Target: v.Path})
+		mounts = append(mounts, control.Mount{Source: path.Join("secret/volumes", v.Name, v.File), Target: v.Path})
 	}
 	for _, m := range op.HostMounts {
 		mounts = append(mounts, control.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Host: true})

@@ -22,9 +22,16 @@ func (d *decoder) syntax(err error) {
 	}
 	s := &stumble{src: d.src, msg: strings.TrimPrefix(err.Error(), m[0])}
 	s.line, _ = strconv.Atoi(m[1])
+	if len(d.src) > exactly {
+		d.faultAt(max(s.line, 1), 1, "yaml: %s", s.msg)
+		return
+	}
 	line, column, hint := s.place(d.reach())
 	d.faultAt(line, column, "yaml: %s%s", s.msg, hint)
 }
+
+// exactly is how long a file may be for a second look at where its fault is.
+const exactly = 256 << 10
 
 // lookAhead is how many characters the YAML scanner has in hand behind the one
 // that it looks at.

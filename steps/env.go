@@ -71,6 +71,9 @@ func unquote(s string) (string, bool) {
 	if len(s) < 2 || s[0] != s[len(s)-1] || (s[0] != '\'' && s[0] != '"') {
 		return s, false
 	}
+	if inner := s[1 : len(s)-1]; !strings.ContainsAny(inner, "'\"\\$`") {
+		return inner, true
+	}
 	words, err := splitWords(s)
 	if err != nil || len(words) != 1 {
 		return s, false

@@ -91,11 +91,15 @@ func TestEnvFile(t *testing.T) {
 		write func(dir string) error
 		want  string // an error in the log, or the environment
 	}{
-		"values":  {func(dir string) error { return os.WriteFile(filepath.Join(dir, "vars"), []byte("# x\nA=file\nB=file\nC='c d'\n"), 0o644) }, "A=step C=c d B=file"},
+		"values": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "vars"), []byte("# x\nA=file\nB=file\nC='c d'\n"), 0o644)
+		}, "A=step C=c d B=file"},
 		"missing": {func(string) error { return nil }, "envFile /workspace/out/vars: it is not there: an earlier step has to write it"},
-		"broken":  {func(dir string) error { return os.WriteFile(filepath.Join(dir, "vars"), []byte("A=1\nnonsense\n"), 0o644) }, "envFile /workspace/out/vars:2: want NAME=value"},
-		"link":    {func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "vars")) }, "it is a link that leads out of the workspace"},
-		"folder":  {func(dir string) error { return os.Mkdir(filepath.Join(dir, "vars"), 0o755) }, "it is not a file"},
+		"broken": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "vars"), []byte("A=1\nnonsense\n"), 0o644)
+		}, "envFile /workspace/out/vars:2: want NAME=value"},
+		"link":   {func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "vars")) }, "it is a link that leads out of the workspace"},
+		"folder": {func(dir string) error { return os.Mkdir(filepath.Join(dir, "vars"), 0o755) }, "it is not a file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var runs string

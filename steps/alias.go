@@ -22,17 +22,12 @@ var DefaultImageAliases = map[string]string{
 	"cssc": "mcr.microsoft.com/acr/cssc:2ff604c",
 }
 
-// runAliases are the $names that every file with aliases has.
-func (x *executor) runAliases() map[string]string {
-	r := x.values.Run
-	all := map[string]string{
+// aliases are the $names that every file with aliases has.
+func (r RunValues) aliases() map[string]string {
+	return map[string]string{
 		"ID": r.ID, "SharedVolume": r.SharedVolume, "Registry": r.Registry, "RegistryName": r.RegistryName,
 		"Date": r.Date, "OS": r.OS, "Architecture": r.Architecture, "Commit": r.Commit, "Branch": r.Branch,
 	}
-	for name, value := range all {
-		all[name] = x.marks.put(value, true)
-	}
-	return all
 }
 
 var (
@@ -47,7 +42,9 @@ func (x *executor) expandAliases(text string) (string, map[string]string, error)
 	block, rest, first := splitAliasBlock(text)
 	names := maps.Clone(DefaultImageAliases)
 	maps.Copy(names, x.values.ImageAliases)
-	maps.Copy(names, x.runAliases())
+	for name, value := range x.values.Run.aliases() {
+		names[name] = x.marks.put(value, true)
+	}
 	directive := '$'
 	if block != "" {
 		rendered, _, err := x.execute(block)

@@ -26,6 +26,22 @@ func (r *Rendered) Parse(name string, o Options) (*File, error) {
 	return f, nil
 }
 
+// LintFile renders a task file and returns what Lint says of it, with places in
+// src, beside the error that Load would return.
+func LintFile(name string, src []byte, v Values, o Options) ([]Warning, error) {
+	r, err := Render(name, src, v)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.Parse(name, o)
+	o.ImageAliases, o.marks = r.aliases, r.marks
+	warnings := Lint(name, r.text, o)
+	for i := range warnings {
+		warnings[i].Fault = r.place(warnings[i].Fault)
+	}
+	return warnings, err
+}
+
 // DeclaredSecrets are the secrets that a file asks for. Whatever else is wrong
 // with it is not told: their values may be what it lacks.
 func DeclaredSecrets(name string, src []byte, v Values) ([]Secret, error) {

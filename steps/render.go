@@ -115,14 +115,19 @@ func (r *Rendered) locate(err error) error {
 		return err
 	}
 	for i, e := range faults {
-		if e.Line == 0 {
-			continue
-		}
-		line := r.lines.line(e.Line)
-		column := min(e.Column, utf8.RuneCountInString(sourceLine(r.source.src, line))+1)
-		faults[i] = r.source.locate(line, column, e.Msg)
+		faults[i] = r.place(e)
 	}
 	return faults
+}
+
+// place is e at its line of the file.
+func (r *Rendered) place(e *Error) *Error {
+	if e.Line == 0 {
+		return e
+	}
+	line := r.lines.line(e.Line)
+	column := min(e.Column, utf8.RuneCountInString(sourceLine(r.source.src, line))+1)
+	return r.source.locate(line, column, e.Msg)
 }
 
 // checkText refuses what no template or YAML could be made of.

@@ -27,6 +27,7 @@ func commands() []command {
 		{name: "run", summary: "Run a multi-step task, or one command", run: runTask},
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
 		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
+		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
 	}
 	return append(all, daemonCommands()...)

@@ -28,6 +28,7 @@ type preview struct {
 	cmd                    string
 	set, setSecret, env    []string
 	network                string
+	strict                 bool
 	run                    steps.RunValues
 }
 
@@ -68,7 +69,7 @@ func (p *preview) read(s *session, where string) (*previewed, error) {
 		return nil, err
 	}
 	defer done()
-	v := &previewed{name: cmp.Or(p.file, "acb.yaml"), options: steps.Options{Env: p.env, Network: p.network}}
+	v := &previewed{name: cmp.Or(p.file, "acb.yaml"), options: steps.Options{Env: p.env, Network: p.network, Strict: p.strict}}
 	switch {
 	case p.cmd != "":
 		v.name, v.text = "task.yaml", (&taskFlags{cmd: p.cmd}).cmdTask()
@@ -178,18 +179,14 @@ func aliasReader(open func(string) ([]byte, error)) func(string) ([]byte, error)
 	}
 }
 
-// load renders and parses. Secrets that the file names are shown as hidden.
-func (v *previewed) load() (*steps.File, error) {
+// hideSecrets shows those that the file declares as hidden.
+func (v *previewed) hideSecrets() error {
 	declared, err := steps.DeclaredSecrets(v.name, v.text, v.values)
-	if err != nil {
-		return nil, err
-	}
-	values := v.values
-	values.Secrets = map[string]string{}
+	v.values.Secrets = map[string]string{}
 	for _, s := range declared {
-		values.Secrets[s.ID] = hidden
+		v.values.Secrets[s.ID] = hidden
 	}
-	return steps.Load(v.name, v.text, values, v.options)
+	return err
 }
 
 // dryRun is acrd run --dry-run.
@@ -198,7 +195,10 @@ func (p *preview) dryRun(s *session, where string, o *output) error {
 	if err != nil {
 		return err
 	}
-	file, err := v.load()
+	if err := v.hideSecrets(); err != nil {
+		return faultError(err)
+	}
+	file, err := steps.Load(v.name, v.text, v.values, v.options)
 	if err != nil {
 		return faultError(err)
 	}

@@ -25,13 +25,8 @@ needed; secrets are shown as ***.`)
 	if err != nil {
 		return err
 	}
-	declared, err := steps.DeclaredSecrets(v.name, v.text, v.values)
-	if err != nil {
+	if err := v.hideSecrets(); err != nil {
 		return faultError(err)
-	}
-	v.values.Secrets = map[string]string{}
-	for _, d := range declared {
-		v.values.Secrets[d.ID] = hidden
 	}
 	r, err := steps.Render(v.name, v.text, v.values)
 	if err != nil {

@@ -44,6 +44,7 @@ Ctrl-C cancels the run.`)
 	fs.BoolVar(&f.ignoredNoFormat, "no-format", false, "ignored: nothing is formatted")
 	_ = fs.MarkHidden("no-format")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print what would run, and in which order; needs neither a daemon nor root")
+	fs.BoolVar(&f.preview.strict, "strict", false, "with --dry-run: what acrd lint warns of is an error")
 	f.preview.define(fs)
 	rest, err := parse(fs, args, 1, 1)
 	if err != nil {
@@ -73,7 +74,7 @@ func onlyDry(fs *pflag.FlagSet) string {
 	new(preview).define(dry)
 	found := ""
 	fs.Visit(func(f *pflag.Flag) {
-		if dry.Lookup(f.Name) != nil {
+		if dry.Lookup(f.Name) != nil || f.Name == "strict" {
 			found = f.Name
 		}
 	})

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -44,13 +43,12 @@ func (p *parser) push(s *rawStep, out *Step) {
 }
 
 func (p *parser) build(s *rawStep, out *Step) {
-	b, err := parseBuild(s.build)
+	b, err := parseBuild(s.build, p.marks)
 	if err != nil {
-		p.lineFaults(s.node, "build", s.build, err)
+		p.lineFaults(s.node, "build", s.build, 0, err)
 		return
 	}
-	p.resolveWords(b)
-	b.Line, b.Cache = p.marks.all(s.build), strings.ToLower(s.cache)
+	b.Cache = strings.ToLower(s.cache)
 	if out.Network == "" {
 		out.Network = b.Options.Network
 	}
@@ -59,81 +57,50 @@ func (p *parser) build(s *rawStep, out *Step) {
 
 func (p *parser) cmd(s *rawStep, out *Step) {
 	line := expandImageAlias(s.cmd, p.options.ImageAliases)
-	c, err := parseCmd(line)
+	do, err := parseCmd(line, p.marks)
 	if err != nil {
-		p.lineFaults(s.node, "cmd", s.cmd, shifted(err, len(s.cmd)-len(line)))
+		p.lineFaults(s.node, "cmd", s.cmd, len(s.cmd)-len(line), err)
 		return
 	}
-	p.resolveWords(c)
-	c.Line = p.marks.all(s.cmd)
-	out.Do = c
-	if err := out.take(&c.Flags); err != nil {
-		p.lineFaults(s.node, "cmd", s.cmd, err)
+	out.Do = do
+	switch do := do.(type) {
+	case *Build: // docker build ...
+		do.Line, do.Cache = p.marks.all(s.cmd), strings.ToLower(s.cache)
+		if out.Network == "" {
+			out.Network = do.Options.Network
+		}
+	case *Cmd:
+		do.Line = p.marks.all(s.cmd)
+		if err := out.take(&do.Flags); err != nil {
+			p.lineFaults(s.node, "cmd", s.cmd, 0, err)
+		}
+		p.cpus(s, &do.Flags)
 	}
-	if s.cpus == "" || c.Flags.CPUs != 0 {
+}
+
+// cpus is the property, unless a flag has said it already.
+func (p *parser) cpus(s *rawStep, f *CmdFlags) {
+	if s.cpus == "" || f.CPUs != 0 {
 		return
 	}
-	if c.Flags.CPUs, err = parseCPUs(s.cpus); err != nil {
+	var err error
+	if f.CPUs, err = parseCPUs(s.cpus); err != nil {
 		p.fault(p.find(s.node, "cpus"), "cpus: %s", err)
 	}
 }
 
-// resolveWords gives the words of an action their texts. Until here values
-// that must stay one word were marks, so that the splitting could not see them.
-func (p *parser) resolveWords(a Action) {
-	switch a := a.(type) {
-	case *Cmd:
-		a.Image = p.marks.all(a.Image)
-		for i, w := range a.Args {
-			a.Args[i] = p.marks.all(w)
-		}
-	case *Build:
-	}
-}
-
-// An offsetError says where in a command line it found what is wrong.
-type offsetError interface {
-	error
-	Offset() int
-}
-
-// movedError is an offsetError of a line whose start was replaced.
-type movedError struct {
-	error
-	offset int
-}
-
-func (m *movedError) Offset() int { return m.offset }
-
-func (m *movedError) Unwrap() error { return m.error }
-
-// shifted corrects where an error is, if it is behind the part that was
-// replaced.
-func shifted(err error, by int) error {
-	if at, ok := errors.AsType[offsetError](err); ok && by != 0 {
-		return &movedError{err, max(0, at.Offset()+by)}
-	}
-	return err
-}
-
 // lineFaults notes each of the errors that a command line has, at the word it
-// is about if that is known.
-func (p *parser) lineFaults(step *yaml.Node, key, line string, err error) {
-	if all, ok := errors.AsType[interface {
-		error
-		Unwrap() []error
-	}](err); ok {
-		for _, one := range all.Unwrap() {
-			p.lineFaults(step, key, line, one)
+// is about if that is known. The line that was read begins shift bytes before
+// or after the one in the file.
+func (p *parser) lineFaults(step *yaml.Node, key, line string, shift int, err error) {
+	for _, fault := range lineFaults(err) {
+		n := p.find(step, key)
+		atLine, column := n.Line, n.Column
+		if fault.Offset >= 0 {
+			atLine, column = p.within(n, line, max(0, fault.Offset+shift))
 		}
-		return
+		p.faultAt(atLine, column, "%s: %s", key, fault.Msg)
 	}
-	n := p.find(step, key)
-	atLine, column := n.Line, n.Column
-	if at, ok := errors.AsType[offsetError](err); ok {
-		atLine, column = p.within(n, line, at.Offset())
-	}
-	p.faultAt(atLine, column, "%s: %s", key, err)
 }
 
 // within is where in the file a byte of a scalar's value is, as far as that

@@ -3,8 +3,6 @@ package steps
 import (
 	"cmp"
 	"context"
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -30,26 +28,43 @@ type BuildOptions struct {
 	Target        string
 	BuildArgs     []string // NAME=value
 	Labels        []string
-	Annotations   []string
+	Annotations   []string // [KIND[PLATFORM]:]key=value
 	Platforms     []string
 	NoCache       bool
 	NoCacheFilter []string
 	Pull          bool
 	Secrets       []BuildSecret
 	SSH           []BuildSSH
-	CacheFrom     []string // csv, as docker takes it
+	CacheFrom     []string // type=...,key=value, no quotes
 	CacheTo       []string
 	Contexts      []string // name=value
-	Network       string
+	Network       string   // "host", "none", or empty
 	AddHosts      []string // name:address
 	ShmSize       int64
 	Ulimits       []Ulimit
-	Memory        int64
-	Attests       []string // csv
+	Limits        BuildLimits
+	Attests       []string // csv, type=... first, one of each kind
+	Outputs       []BuildOutput
 	Allow         []string // entitlements that the build asks for
 	// CacheRef is set by "cache: enabled": BuildKit imports from and exports
 	// to this registry reference.
 	CacheRef string
+}
+
+// BuildLimits bound each RUN of a build. What is 0 is not bounded.
+type BuildLimits struct {
+	Memory, MemorySwap             int64 // bytes; MemorySwap -1 is as much as there is
+	CPUShares, CPUPeriod, CPUQuota int64
+	CPUSetCPUs, CPUSetMems         string
+}
+
+// A BuildOutput is a copy of what was built, in the workspace.
+type BuildOutput struct {
+	// Type is "local", a folder; "tar", its files in an archive; "oci" or
+	// "docker", an image in an archive.
+	Type string
+	// Dest is relative to the working directory.
+	Dest string
 }
 
 // A BuildSecret is a file or variable that RUN --mount=type=secret sees.
@@ -66,171 +81,9 @@ type BuildSSH struct {
 	Paths []string
 }
 
-// parseBuild reads what follows "docker build".
-func parseBuild(line string) (*Build, error) {
-	words, err := splitWords(line)
-	if err != nil {
-		return nil, err
-	}
-	return ParseBuildArgs(words)
-}
-
-// ParseBuildArgs reads the words that would follow "docker build" or "docker
-// buildx build". What BuildKit, or a build without a docker daemon, cannot do
-// is refused by name.
-func ParseBuildArgs(words []string) (*Build, error) {
-	b := &Build{Line: strings.Join(words, " ")}
-	rest, err := b.Options.flags().parse(words, true)
-	if err != nil {
-		return nil, err
-	}
-	if len(rest) > 1 {
-		return nil, fmt.Errorf("one build context is needed, not %d: %s", len(rest), strings.Join(rest, " "))
-	}
-	where := "."
-	if len(rest) == 1 {
-		where = rest[0]
-	}
-	if where == "-" || b.Options.File == "-" {
-		return nil, errors.New("a context or Dockerfile from standard input is not there in a step: write it to a file of the workspace")
-	}
-	if b.Context, err = ParseContext(where); err != nil {
-		return nil, err
-	}
-	if err := checkReferences(b.Options.Tags); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-func (o *BuildOptions) flags() flagSet {
-	fs := flagSet{}
-	fs.value(o.addTag, "-t", "--tag")
-	fs.text(&o.File, "-f", "--file")
-	fs.text(&o.Target, "--target")
-	fs.list(&o.BuildArgs, "--build-arg")
-	fs.list(&o.Labels, "--label")
-	fs.list(&o.Annotations, "--annotation")
-	fs.value(func(v string) error { o.Platforms = append(o.Platforms, strings.Split(v, ",")...); return nil }, "--platform")
-	fs.toggle(&o.NoCache, "--no-cache")
-	fs.value(func(v string) error { o.NoCacheFilter = append(o.NoCacheFilter, strings.Split(v, ",")...); return nil }, "--no-cache-filter")
-	fs.toggle(&o.Pull, "--pull")
-	fs.value(o.addSecret, "--secret")
-	fs.value(o.addSSH, "--ssh")
-	fs.list(&o.CacheFrom, "--cache-from")
-	fs.list(&o.CacheTo, "--cache-to")
-	fs.list(&o.Contexts, "--build-context")
-	fs.text(&o.Network, "--network", "--net")
-	fs.value(func(v string) error { o.AddHosts = append(o.AddHosts, strings.Replace(v, "=", ":", 1)); return nil }, "--add-host")
-	fs.value(size(&o.ShmSize), "--shm-size")
-	fs.value(size(&o.Memory), "-m", "--memory")
-	fs.value(ulimit(&o.Ulimits), "--ulimit")
-	fs.list(&o.Attests, "--attest")
-	fs.names(attestFlag(&o.Attests, "sbom"), "--sbom")
-	fs.names(attestFlag(&o.Attests, "provenance"), "--provenance")
-	fs.list(&o.Allow, "--allow")
-	o.otherFlags(fs)
-	return fs
-}
-
-// otherFlags are those that mean nothing here, and those that cannot be had.
-func (o *BuildOptions) otherFlags(fs flagSet) {
-	fs.ignoredSwitch("--rm", "--force-rm", "--quiet", "-q", "--load", "--compress", "--debug", "-D")
-	fs.ignored("--progress", "--cpu-shares", "-c", "--cpu-period", "--cpu-quota", "--cpuset-cpus", "--cpuset-mems", "--memory-swap")
-	fs.refusedSwitch("push with a push step", "--push")
-	fs.refusedSwitch("BuildKit has no squash", "--squash")
-	fs.refused("BuildKit has no security options; see --allow", "--security-opt")
-	fs.refused("builds run in the engine's own control group", "--cgroup-parent")
-	fs.refused("builds run in the daemon's engine", "--builder")
-	fs.refused("a build's result is its image: push it, or copy files out of it in a cmd step", "--output", "-o")
-	fs.refused("the digest is in the run's record", "--iidfile", "--metadata-file")
-	fs.value(func(v string) error {
-		if v == "" || v == "default" {
-			return nil
-		}
-		return fmt.Errorf("%q needs Windows: leave it out", v)
-	}, "--isolation")
-}
-
-func (o *BuildOptions) addTag(v string) error {
-	if v == "" {
-		return errors.New("is empty")
-	}
-	o.Tags = append(o.Tags, v)
-	return nil
-}
-
-// attestFlag is --sbom and --provenance: a switch with options.
-func attestFlag(into *[]string, kind string) flag {
-	return flag{isSwitch: true, set: func(v string) error {
-		switch strings.ToLower(v) {
-		case "true", "1":
-			*into = append(*into, "type="+kind)
-		case "false", "0":
-		default:
-			*into = append(*into, "type="+kind+","+v)
-		}
-		return nil
-	}}
-}
-
-func (o *BuildOptions) addSecret(v string) error {
-	fields, err := csvFields(v)
-	if err != nil {
-		return err
-	}
-	var s BuildSecret
-	kind := ""
-	for _, f := range fields {
-		key, value, ok := strings.Cut(f, "=")
-		if !ok {
-			return fmt.Errorf("%q: want key=value", f)
-		}
-		switch strings.ToLower(key) {
-		case "id":
-			s.ID = value
-		case "src", "source":
-			s.File = value
-		case "env":
-			s.Env = value
-		case "type":
-			kind = value
-		default:
-			return fmt.Errorf("has no field %q", key)
-		}
-	}
-	if kind == "env" && s.Env == "" {
-		s.Env, s.File = s.File, ""
-	}
-	s.ID = cmp.Or(s.ID, filepath.Base(s.File))
-	if s.ID == "" || s.ID == "." {
-		return errors.New("needs an id")
-	}
-	o.Secrets = append(o.Secrets, s)
-	return nil
-}
-
-func (o *BuildOptions) addSSH(v string) error {
-	id, paths, _ := strings.Cut(v, "=")
-	s := BuildSSH{ID: cmp.Or(id, "default")}
-	if paths != "" {
-		s.Paths = strings.Split(paths, ",")
-	}
-	o.SSH = append(o.SSH, s)
-	return nil
-}
-
-func csvFields(v string) ([]string, error) {
-	fields, err := csv.NewReader(strings.NewReader(v)).Read()
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", v, err)
-	}
-	return fields, nil
-}
-
 func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	op := &BuildOp{
-		Step: s.ID, BuildOptions: b.Options, Workspace: env.Workspace,
+		Step: s.ID, BuildOptions: b.Options.onHost(env.Workspace), Workspace: env.Workspace,
 		ContextKey: env.ContextKey, Progress: env.Progress, SecretValues: b.secretValues(s, env),
 		Pushed: slices.ContainsFunc(b.Options.Tags, func(t string) bool { return slices.Contains(env.Pushed, normalTag(t)) }),
 	}
@@ -299,6 +152,34 @@ func (b *Build) locate(ctx context.Context, s *Step, env *Env, op *BuildOp, resu
 	}
 	op.Context, op.Root, result.Commit = fetched.Dir, fetched.Dir, fetched.Commit
 	return nil
+}
+
+// onHost are the options with absolute paths where the host has them.
+func (o BuildOptions) onHost(workspace string) BuildOptions {
+	move := func(p string) string {
+		if filepath.IsAbs(p) {
+			return hostPath(workspace, p)
+		}
+		return p
+	}
+	o.Secrets, o.SSH, o.Contexts, o.Outputs = slices.Clone(o.Secrets), slices.Clone(o.SSH), slices.Clone(o.Contexts), slices.Clone(o.Outputs)
+	for i := range o.Secrets {
+		o.Secrets[i].File = move(o.Secrets[i].File)
+	}
+	for i, key := range o.SSH {
+		o.SSH[i].Paths = nil
+		for _, p := range key.Paths {
+			o.SSH[i].Paths = append(o.SSH[i].Paths, move(p))
+		}
+	}
+	for i, spec := range o.Contexts {
+		name, value, _ := strings.Cut(spec, "=")
+		o.Contexts[i] = name + "=" + move(value)
+	}
+	for i := range o.Outputs {
+		o.Outputs[i].Dest = move(o.Outputs[i].Dest)
+	}
+	return o
 }
 
 // hostPath is where the host has what a step sees at path. Paths outside the

@@ -16,6 +16,9 @@ type flag struct {
 	set func(value string) error
 	// isSwitch says that the value, if any, comes after "=".
 	isSwitch bool
+	// answers, if not nil, makes a switch take the word after it too, if
+	// that is an answer to it.
+	answers func(word string) bool
 }
 
 // names registers one flag under several names.
@@ -33,104 +36,163 @@ func (fs flagSet) text(into *string, names ...string) {
 	fs.value(func(v string) error { *into = v; return nil }, names...)
 }
 
-func (fs flagSet) list(into *[]string, names ...string) {
-	fs.value(func(v string) error { *into = append(*into, v); return nil }, names...)
+// list keeps every value that check, if there is one, has nothing against.
+func (fs flagSet) list(into *[]string, check func(string) error, names ...string) {
+	fs.value(func(v string) error {
+		if check != nil && !unsettled(v) {
+			if err := check(v); err != nil {
+				return err
+			}
+		}
+		*into = append(*into, v)
+		return nil
+	}, names...)
 }
 
 func (fs flagSet) toggle(into *bool, names ...string) {
-	fs.names(flag{isSwitch: true, set: func(v string) error {
-		switch strings.ToLower(v) {
-		case "true", "1", "t":
-			*into = true
-		case "false", "0", "f":
-			*into = false
-		default:
-			return fmt.Errorf("%q is neither true nor false", v)
-		}
-		return nil
-	}}, names...)
+	fs.names(flag{isSwitch: true, set: func(v string) (err error) { *into, err = parseSwitch(v); return err }}, names...)
 }
 
-// ignored are switches that change nothing here.
+// ignoredSwitch are switches that change nothing here.
 func (fs flagSet) ignoredSwitch(names ...string) {
-	fs.names(flag{isSwitch: true, set: func(string) error { return nil }}, names...)
+	fs.names(flag{isSwitch: true, set: func(v string) error { _, err := parseSwitch(v); return err }}, names...)
+}
+
+func parseSwitch(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "true", "1", "t":
+		return true, nil
+	case "false", "0", "f":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", brief(v))
 }
 
 func (fs flagSet) ignored(names ...string) {
-	fs.names(flag{set: func(string) error { return nil }}, names...)
+	fs.value(func(string) error { return nil }, names...)
 }
 
 // refused are flags that cannot be honoured; instead says what to do.
 func (fs flagSet) refused(instead string, names ...string) {
-	fs.names(flag{set: func(string) error { return fmt.Errorf("is not supported: %s", instead) }}, names...)
+	fs.value(func(string) error { return fmt.Errorf("is not supported: %s", instead) }, names...)
 }
 
+// refusedSwitch are switches that must stay off.
 func (fs flagSet) refusedSwitch(instead string, names ...string) {
-	fs.names(flag{isSwitch: true, set: func(string) error { return fmt.Errorf("is not supported: %s", instead) }}, names...)
+	fs.names(flag{isSwitch: true, set: func(v string) error {
+		if on, err := parseSwitch(v); !on || err != nil {
+			return err
+		}
+		return fmt.Errorf("is not supported: %s", instead)
+	}}, names...)
 }
 
 // parse sets flags from words and returns the other words. With
 // interspersed, flags may come after them; without, the first word that is not
-// a flag ends the flags.
-func (fs flagSet) parse(words []string, interspersed bool) (rest []string, err error) {
-	for len(words) > 0 {
+// a flag ends the flags. It goes on after a fault, so that all are found.
+func (fs flagSet) parse(words []word, interspersed bool) (rest []word, faults lineErrors) {
+	for len(words) > 0 && len(faults) < maxLineErrors {
 		w := words[0]
 		words = words[1:]
 		switch {
-		case w == "--":
-			return append(rest, words...), nil
-		case w == "-" || !strings.HasPrefix(w, "-"):
-			rest = append(rest, w)
+		case w.text == "--":
+			return append(rest, allPlain(words)...), faults
+		case len(w.text) > 1 && w.text[0] == '-':
+			words = fs.one(w, words, &faults)
+		default:
+			rest = append(rest, w.plain())
 			if !interspersed {
-				return append(rest, words...), nil
+				return append(rest, allPlain(words)...), faults
 			}
-			continue
-		}
-		if words, err = fs.one(w, words); err != nil {
-			return nil, err
 		}
 	}
-	return rest, nil
+	return rest, faults
 }
 
 // one sets the flag or flags in w and returns what is left of the words.
-func (fs flagSet) one(w string, words []string) ([]string, error) {
-	name, value, given := strings.Cut(w, "=")
-	if !strings.HasPrefix(w, "--") && len(name) > 2 {
-		if f, ok := fs[w[:2]]; ok {
-			return fs.cluster(f, w, words)
-		}
+func (fs flagSet) one(w word, words []word, faults *lineErrors) []word {
+	name, value, given := strings.Cut(w.text, "=")
+	if !strings.HasPrefix(w.text, "--") {
+		return fs.letters(w, words, faults)
 	}
 	f, ok := fs[name]
-	if !ok {
-		return nil, fmt.Errorf("unknown flag: %s", name)
+	switch {
+	case !ok:
+		return fs.unknown(w, name, words, faults)
+	case !given:
+		return fs.bare(f, w, name, words, faults)
 	}
-	if !given {
-		switch {
-		case f.isSwitch:
-			value = "true"
-		case len(words) == 0:
-			return nil, fmt.Errorf("flag needs a value: %s", name)
-		default:
-			value, words = words[0], words[1:]
-		}
-	}
-	if err := f.set(value); err != nil {
-		return nil, fmt.Errorf("%s %w", name, err)
-	}
-	return words, nil
+	f.apply(w, name, value, faults)
+	return words
 }
 
-// cluster is -tvalue, or -xyz for switches x and y and a flag z.
-func (fs flagSet) cluster(f flag, w string, words []string) ([]string, error) {
-	if !f.isSwitch {
-		if err := f.set(strings.TrimPrefix(w[2:], "=")); err != nil {
-			return nil, fmt.Errorf("%s %w", w[:2], err)
+// letters are one-letter flags in one word: switches, and at most one flag at
+// the end that takes the rest of the word, or the next word, as its value.
+func (fs flagSet) letters(w word, words []word, faults *lineErrors) []word {
+	for i := 1; i < len(w.text); i++ {
+		name := "-" + w.text[i:i+1]
+		f, ok := fs[name]
+		switch after := w.text[i+1:]; {
+		case !ok:
+			return fs.unknown(w, w.text, words, faults)
+		case f.isSwitch && !strings.HasPrefix(after, "="):
+			f.apply(w, name, "true", faults)
+		case after == "":
+			return fs.bare(f, w, name, words, faults)
+		default:
+			f.apply(w, name, strings.TrimPrefix(after, "="), faults)
+			return words
 		}
-		return words, nil
+		if len(*faults) >= maxLineErrors {
+			break
+		}
 	}
-	if err := f.set("true"); err != nil {
-		return nil, fmt.Errorf("%s %w", w[:2], err)
-	}
-	return fs.one("-"+w[2:], words)
+	return words
 }
+
+// bare is a flag without "=": its value, if it takes one, is the next word.
+func (fs flagSet) bare(f flag, w word, name string, words []word, faults *lineErrors) []word {
+	switch {
+	case f.isSwitch && (f.answers == nil || len(words) == 0 || !f.answers(words[0].text)):
+		f.apply(w, name, "true", faults)
+		return words
+	case len(words) == 0:
+		faults.add(w.at, "flag needs a value: %s", name)
+		return nil
+	}
+	f.apply(w, name, words[0].text, faults)
+	return words[1:]
+}
+
+func (f flag) apply(w word, name, value string, faults *lineErrors) {
+	if err := f.set(w.marks.all(value)); err != nil {
+		faults.add(w.at, "%s %s", name, err)
+	}
+}
+
+func allPlain(words []word) []word {
+	all := make([]word, len(words))
+	for i, w := range words {
+		all[i] = w.plain()
+	}
+	return all
+}
+
+// unknown is a flag that nobody has heard of. A word that looks like its value
+// goes with it, lest it be reported as something else.
+func (fs flagSet) unknown(w word, name string, words []word, faults *lineErrors) []word {
+	name, _, _ = strings.Cut(name, "=")
+	if _, ok := fs["-"+name]; ok {
+		faults.add(w.at, "unknown flag: %s: write -%s", name, name)
+	} else {
+		faults.add(w.at, "unknown flag: %s", brief(name))
+	}
+	if len(words) > 1 && !strings.Contains(w.text, "=") && !strings.HasPrefix(words[0].text, "-") {
+		return words[1:]
+	}
+	return words
+}
+
+// unsettled says that a value cannot be judged yet: in it is a $NAME that no
+// alias has replaced.
+func unsettled(v string) bool { return strings.Contains(v, "$") }

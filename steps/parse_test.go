@@ -57,7 +57,7 @@ steps:
 }
 
 func TestParseBuildLine(t *testing.T) {
-	b, err := parseBuild(`-t "r.io/app:1" --tag=b -f "Docker file" --build-arg "A=b c" --target=x --platform linux/amd64,linux/arm64 --no-cache --secret id=tok,src=./t --ssh default --label=k=v sub/dir`)
+	b, err := parseBuild(`-t "r.io/app:1" --tag=b -f "Docker file" --build-arg "A=b c" --target=x --platform linux/amd64,linux/arm64 --no-cache --secret id=tok,src=./t --ssh default --label=k=v sub/dir`, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,19 +25,19 @@ func checkReference(ref string) error {
 	}
 	switch {
 	case path != strings.ToLower(path):
-		return fmt.Errorf("invalid reference format: repository name (%s) must be lowercase", path)
+		return fmt.Errorf("invalid reference format: repository name (%s) must be lowercase", brief(path))
 	case host != "" && !imageHost.MatchString(host), !imagePath.MatchString(path),
 		tagged && !imageTag.MatchString(tag), pinned && !imageHash.MatchString(hash):
-		return fmt.Errorf("invalid reference format: %q is not [REGISTRY/]NAME[:TAG]", ref)
+		return fmt.Errorf("invalid reference format: %q is not [REGISTRY/]NAME[:TAG]", brief(ref))
 	}
 	return nil
 }
 
-// checkReferences judges those of a file. A $NAME that no alias has replaced
-// may stand for anything; the build finds out.
+// checkReferences judges those of a file. What is not settled may stand for
+// anything; the build finds out.
 func checkReferences(refs []string) error {
 	for _, r := range refs {
-		if strings.Contains(r, "$") {
+		if unsettled(r) {
 			continue
 		}
 		if err := checkReference(r); err != nil {

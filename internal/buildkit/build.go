@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -197,6 +198,9 @@ func (s *workshop) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt,
 	return o, nil
 }
 
+// annotationKind is what of an image an annotation is for: KIND[PLATFORM]:
+var annotationKind = regexp.MustCompile(`^((?:index|manifest)(?:-descriptor)?(?:\[[^\]]*\])?):`)
+
 // exportAttributes are those of the image. Compressing costs more than
 // building, so only what will be pushed is compressed, and then all of it: what
 // an earlier run left uncompressed must not change the digest.
@@ -207,8 +211,8 @@ func exportAttributes(op *steps.BuildOp) map[string]string {
 	}
 	for _, a := range op.Annotations {
 		key, value, _ := strings.Cut(a, "=")
-		if kind, name, ok := strings.Cut(key, ":"); ok {
-			attrs["annotation-"+kind+"."+name] = value
+		if kind := annotationKind.FindStringSubmatch(key); kind != nil {
+			attrs["annotation-"+kind[1]+"."+strings.TrimPrefix(key, kind[0])] = value
 			continue
 		}
 		attrs["annotation."+key] = value
@@ -251,14 +255,12 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 	if op.ShmSize > 0 {
 		a["shm-size"] = strconv.FormatInt(op.ShmSize, 10)
 	}
-	if op.Memory > 0 {
-		a["memory"] = strconv.FormatInt(op.Memory, 10)
-	}
-	var limits []string
+	limits(a, op.Limits)
+	var ulimits []string
 	for _, u := range op.Ulimits {
-		limits = append(limits, fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
+		ulimits = append(ulimits, fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
 	}
-	set("ulimit", strings.Join(limits, ","))
+	set("ulimit", strings.Join(ulimits, ","))
 	for _, list := range []struct {
 		prefix string
 		pairs  []string
@@ -273,6 +275,22 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 	}
 	maps.Copy(a, s.ownContexts())
 	return a, s.namedContexts(a, op, in)
+}
+
+// limits are those of every RUN.
+func limits(attrs map[string]string, l steps.BuildLimits) {
+	for key, n := range map[string]int64{
+		"memory": l.Memory, "memswap": l.MemorySwap, "cpushares": l.CPUShares, "cpuperiod": l.CPUPeriod, "cpuquota": l.CPUQuota,
+	} {
+		if n != 0 {
+			attrs[key] = strconv.FormatInt(n, 10)
+		}
+	}
+	for key, set := range map[string]string{"cpusetcpus": l.CPUSetCPUs, "cpusetmems": l.CPUSetMems} {
+		if set != "" {
+			attrs[key] = set
+		}
+	}
 }
 
 // ownContexts let FROM and COPY --from find what the run has built.

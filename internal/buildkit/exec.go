@@ -133,7 +133,7 @@ func (s *runSession) execSpec(op *steps.ExecOp) (control.Exec, error) {
 	x := control.Exec{
 		ID: fmt.Sprintf("%d", s.execs.Add(1)), Step: op.Step,
 		Image: op.Image, Platform: op.Platform,
-		Entrypoint: op.Entrypoint, Args: op.Args, User: op.User, WorkDir: op.WorkDir,
+		Entrypoint: op.Entrypoint, Args: op.Args, User: op.User, WorkDir: op.WorkDir, Hostname: op.Hostname,
 		Env:      append([]string{"HOME=" + steps.HomeDir}, op.Env...),
 		Network:  op.Network,
 		AddHosts: op.AddHosts,

@@ -102,12 +102,14 @@ type Exec struct {
 	Own   bool
 	// Platform picks one of a multi-platform image; empty is this host's.
 	Platform string
-	// Entrypoint replaces the image's, and then its command does not count.
+	// Entrypoint, if not nil, replaces the image's, and then its command does
+	// not count. It may be empty.
 	Entrypoint []string
 	Args       []string
 	Env        []string
 	User       string // empty is the image's
 	WorkDir    string // empty is the image's
+	Hostname   string // empty is made of Step
 	// Network is the name of one of the run's networks, which are made as
 	// they are asked for; NetworkNone, NetworkHost, or NetworkBridge.
 	Network    string

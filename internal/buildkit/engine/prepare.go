@@ -46,7 +46,7 @@ func (x *execution) prepare(ctx context.Context, image *rootImage) (container.Co
 	c := container.Config{
 		Rootfs: x.rootfs.path(), ReadOnly: x.spec.ReadOnly,
 		Args:       args(x.spec, image.config.Config),
-		Hostname:   hostname(x.spec.Step),
+		Hostname:   hostname(first(x.spec.Hostname, x.spec.Step)),
 		CgroupPath: filepath.Join(x.run.group(), x.spec.ID),
 		Cwd:        first(x.spec.WorkDir, image.config.Config.WorkingDir, "/"),
 		Mounts: []specs.Mount{
@@ -151,7 +151,7 @@ func (e *engine) resolvConf(ctx context.Context) (string, error) {
 // image's command meaningless, so that does not count then.
 func args(x control.Exec, image ocispecs.ImageConfig) []string {
 	entrypoint, cmd := image.Entrypoint, image.Cmd
-	if len(x.Entrypoint) > 0 {
+	if x.Entrypoint != nil {
 		entrypoint, cmd = x.Entrypoint, nil
 	}
 	if len(x.Args) > 0 {

@@ -25,7 +25,7 @@ func shellWords(line string) (words []string, simple, ok bool) {
 	for _, a := range call.Assigns {
 		text := a.Name.Value + "="
 		if a.Value != nil {
-			value, plain := shellWord(line, a.Value.Parts)
+			value, plain := shellWord(a.Value.Parts)
 			if !plain {
 				return nil, false, true
 			}
@@ -34,7 +34,7 @@ func shellWords(line string) (words []string, simple, ok bool) {
 		words = append(words, text)
 	}
 	for _, w := range call.Args {
-		text, plain := shellWord(line, w.Parts)
+		text, plain := shellWord(w.Parts)
 		if !plain {
 			return nil, false, true
 		}
@@ -43,7 +43,7 @@ func shellWords(line string) (words []string, simple, ok bool) {
 	return words, true, true
 }
 
-func shellWord(line string, parts []syntax.WordPart) (text string, plain bool) {
+func shellWord(parts []syntax.WordPart) (text string, plain bool) {
 	var b strings.Builder
 	for _, p := range parts {
 		switch p := p.(type) {
@@ -55,15 +55,21 @@ func shellWord(line string, parts []syntax.WordPart) (text string, plain bool) {
 			for _, inner := range p.Parts {
 				if lit, ok := inner.(*syntax.Lit); ok {
 					b.WriteString(unescape(lit.Value, "$`\"\\\n"))
-				} else if text, plain := shellWord(line, []syntax.WordPart{inner}); plain {
+				} else if text, plain := shellWord([]syntax.WordPart{inner}); plain {
 					b.WriteString(text)
 				} else {
 					return "", false
 				}
 			}
 		case *syntax.ParamExp:
-			written := line[p.Pos().Offset():p.End().Offset()]
-			b.WriteString(strings.ReplaceAll(written, "\\\n", ""))
+			switch text := p.Param.Value; {
+			case p.Short:
+				b.WriteString("$" + text)
+			case p.Length || p.Exp != nil:
+				return "", false
+			default:
+				b.WriteString("${" + text + "}")
+			}
 		default:
 			return "", false
 		}

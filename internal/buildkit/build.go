@@ -42,11 +42,7 @@ func (s *runSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer
 	if err != nil {
 		return nil, err
 	}
-	if len(op.Tags) > 0 {
-		attrs := exportAttributes(op)
-		attrs["name"] = s.storeName(op.Tags[0])
-		o.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: attrs}}
-	}
+	o.Exports = s.exports(op, in)
 	bound, cancel := s.gen.bind(ctx)
 	defer cancel()
 	response, err := s.solve(bound, o, op, out)

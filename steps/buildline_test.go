@@ -82,7 +82,7 @@ func TestBuildFlags(t *testing.T) {
 		"-t a -qD": {Tags: []string{"a"}},
 	} {
 		for _, line := range []string{flags + " sub/dir", "sub/dir " + flags, flags + " -- sub/dir"} {
-			b, err := parseBuild(line)
+			b, err := parseBuild(line, nil)
 			if err != nil {
 				t.Errorf("%s: %v", line, err)
 				continue
@@ -178,7 +178,7 @@ func TestBuildFlagsRefused(t *testing.T) {
 		"a b":                                 "one build context is needed, not 3: a b .",
 		"docker build":                        "begins with docker build: leave that out",
 	} {
-		b, err := parseBuild(flags + " .")
+		b, err := parseBuild(flags+" .", nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %q", flags, b, err, want)
 		}
@@ -205,7 +205,7 @@ func TestBuildContexts(t *testing.T) {
 		"-":                                                  "",
 		"''":                                                 "",
 	} {
-		b, err := parseBuild(line)
+		b, err := parseBuild(line, nil)
 		switch {
 		case err != nil && want != "", err == nil && want == "":
 			t.Errorf("%s: %+v, %v; want %q", line, b, err, want)
@@ -218,7 +218,7 @@ func TestBuildContexts(t *testing.T) {
 // TestBuildFaults holds a line to all its faults at once, each at its place.
 func TestBuildFaults(t *testing.T) {
 	line := "-t App --platform=windows --frob x --ulimit a=1 . b --push"
-	_, err := parseBuild(line)
+	_, err := parseBuild(line, nil)
 	var got []string
 	for _, f := range lineFaults(err) {
 		word, _, _ := strings.Cut(line[f.Offset:], " ")
@@ -239,7 +239,7 @@ func TestBuildFaults(t *testing.T) {
 	if n := strings.Count(err.Error(), "t.yaml:2:"); n != len(want) {
 		t.Errorf("the file has %d faults, want %d:\n%v", n, len(want), err)
 	}
-	if _, err := parseBuild(strings.Repeat("--frob ", 1000)); len(lineFaults(err)) > maxLineErrors+1 {
+	if _, err := parseBuild(strings.Repeat("--frob ", 1000), nil); len(lineFaults(err)) > maxLineErrors+1 {
 		t.Errorf("%d faults are reported", len(lineFaults(err)))
 	}
 }
@@ -259,7 +259,7 @@ func TestBuildArgs(t *testing.T) {
 
 // TestOnHost holds absolute paths of a build line to the workspace.
 func TestOnHost(t *testing.T) {
-	b, err := parseBuild("--secret id=a,src=/workspace/x/tok --secret id=b,src=tok --ssh k=/workspace/key,k2 --build-context c=/workspace/d --build-context e=../f -o /workspace/out .")
+	b, err := parseBuild("--secret id=a,src=/workspace/x/tok --secret id=b,src=tok --ssh k=/workspace/key,k2 --build-context c=/workspace/d --build-context e=../f -o /workspace/out .", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,8 +285,8 @@ func FuzzBuildLine(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		b, err := parseBuild(line)
-		checkFaults(t, line, err)
+		b, err := parseBuild(line, nil)
+		checkLineFaults(t, line, err)
 		if (b == nil) == (err == nil) {
 			t.Fatalf("%q: %+v and %v", line, b, err)
 		}

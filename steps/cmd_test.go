@@ -76,7 +76,7 @@ func TestRunFlags(t *testing.T) {
 		"--oom-kill-disable=false --help=false":  {},
 	}
 	for flags, want := range honoured {
-		do, err := parseCmd(flags + " img -x --rm")
+		do, err := parseCmd(flags+" img -x --rm", nil)
 		if err != nil {
 			t.Errorf("%s: %v", flags, err)
 			continue
@@ -179,7 +179,7 @@ func TestRunFlagsRefused(t *testing.T) {
 		"-name x":                       "unknown flag: -name: write --name",
 		"":                              "",
 	} {
-		do, err := parseCmd(flags + " img")
+		do, err := parseCmd(flags+" img", nil)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %q", flags, do, err, want)
 		}
@@ -189,7 +189,7 @@ func TestRunFlagsRefused(t *testing.T) {
 // TestCmdFaults holds a line to all its faults at once, each at its place.
 func TestCmdFaults(t *testing.T) {
 	line := "-w x --name y -e A=1 --frob z --memory lots img"
-	_, err := parseCmd(line)
+	_, err := parseCmd(line, nil)
 	var got []string
 	for _, f := range lineFaults(err) {
 		got = append(got, line[f.Offset:f.Offset+2]+" "+f.Msg)
@@ -202,7 +202,7 @@ func TestCmdFaults(t *testing.T) {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 	for line, want := range map[string]string{"": "names no image", "-d": "names no image", "-e": "flag needs a value: -e", "'' x": "names no image", "-- ": "names no image"} {
-		if _, err := parseCmd(line); err == nil || err.Error() != want {
+		if _, err := parseCmd(line, nil); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %q", line, err, want)
 		}
 	}
@@ -231,7 +231,7 @@ func TestDockerCommands(t *testing.T) {
 		"alpine docker build .":                  &Cmd{Image: "alpine", Args: []string{"docker", "build", "."}},
 		"docker build -t a -f b/Dockerfile -- .": &Build{Options: BuildOptions{Tags: []string{"a"}, File: "b/Dockerfile"}, Context: Context{Path: "."}},
 	} {
-		got, err := parseCmd(line)
+		got, err := parseCmd(line, nil)
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
@@ -291,7 +291,7 @@ func TestDockerCommandsRefused(t *testing.T) {
 		"-e A=1 docker build .":                 "flags in front of docker is not supported",
 		"docker build . | tee log":              "| needs a shell",
 	} {
-		do, err := parseCmd(line)
+		do, err := parseCmd(line, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %q", line, do, err, want)
 		}
@@ -323,8 +323,8 @@ func FuzzCmdLine(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		do, err := parseCmd(line)
-		checkFaults(t, line, err)
+		do, err := parseCmd(line, nil)
+		checkLineFaults(t, line, err)
 		c, ok := do.(*Cmd)
 		switch {
 		case err != nil && do != nil, err == nil && do == nil:
@@ -336,7 +336,7 @@ func FuzzCmdLine(f *testing.F) {
 }
 
 // checkFaults holds an error to places that are in the line.
-func checkFaults(t *testing.T, line string, err error) {
+func checkLineFaults(t *testing.T, line string, err error) {
 	if err == nil {
 		return
 	}

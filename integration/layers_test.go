@@ -22,7 +22,7 @@ import (
 var layers = map[string][]string{
 	"steps":               {},
 	"steps/stepstest":     {"steps"},
-	"internal/dockerfile": {},
+	"internal/dockerfile": {"steps"},
 	"internal/registry":   {},
 	"internal/contexts":   {"internal/mounts"},
 	"internal/mounts":     {},

@@ -146,10 +146,9 @@ func (in *inputs) readDockerfile(op *steps.BuildOp, folder *os.Root, name string
 	if err := checkIgnoreFile(folder, name+".dockerignore"); err != nil {
 		return err
 	}
-	if err := dockerfile.CheckSyntax(b); err != nil {
-		return err
-	}
-	in.scan, err = dockerfile.Read(b, dockerfile.Options{Target: op.Target, BuildArgs: op.BuildArgs, Platforms: op.Platforms})
+	in.scan, err = dockerfile.Read(b, dockerfile.Options{
+		Name: cmp.Or(op.File, name), Target: op.Target, BuildArgs: op.BuildArgs, Platforms: op.Platforms, Contexts: op.Contexts,
+	})
 	return err
 }
 

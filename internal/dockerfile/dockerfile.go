@@ -2,278 +2,166 @@
 // from, with BuildKit's own parser and without running anything.
 //
 // It sees what acb's line scanner does not: FROM --platform, ARG defaults and
-// nesting, continuation lines, heredocs, COPY --from and RUN --mount=from of
-// images. Stages that the target does not need do not count.
+// nesting, continuation lines, heredocs, named contexts, COPY --from and RUN
+// --mount=from of images, and ONBUILD of a stage for the stages above it.
+// Stages that the target does not need do not count. What BuildKit would
+// refuse without asking a registry is refused here, at its line and column.
+//
+// Who wrote the file is not trusted: size, substitutions and time are bounded
+// (limits.go).
 package dockerfile
 
 import (
 	"bytes"
-	"cmp"
-	"errors"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+
+	"acrd/steps"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Options are what a build says beside its Dockerfile.
 type Options struct {
-	Target    string
+	Name      string   // of the file, for errors; empty is Dockerfile
+	Target    string   // name or number of a stage; empty is the last
 	BuildArgs []string // NAME=value
-	Platforms []string // the first one counts; empty is this host's
+	Platforms []string // os/arch[/variant]; empty is this host's, as Linux
+	Contexts  []string // NAME=VALUE, as --build-context has them
 }
 
 // A Scan is what a build depends on. References are as written, after ARGs.
 type Scan struct {
-	// Runtime is the image below the target stage, empty for scratch.
+	// Platform is the first one that this holds for.
+	Platform string
+	// Runtime is the image below the target stage, empty for scratch and for
+	// a named context that is no image.
 	Runtime string
 	// BuildTime are all other images that the target needs, each once, in
 	// the order in which they come up.
 	BuildTime []string
+	// Syntax is the image that a "# syntax=" line names. It is not needed:
+	// the frontend that is built in reads the file.
+	Syntax string
 }
 
-// Read scans a Dockerfile. A syntax error says its line.
+// Read scans a Dockerfile for all platforms at once: Runtime is the first
+// platform's, and what only others are built from is in BuildTime. A fault of
+// the file is a *steps.Error.
 func Read(src []byte, o Options) (*Scan, error) {
-	parsed, err := parser.Parse(bytes.NewReader(src))
-	if err != nil {
-		return nil, fmt.Errorf("dockerfile parse error: %w", err)
-	}
-	stages, globals, err := instructions.Parse(parsed.AST, nil)
-	if err != nil {
-		return nil, fmt.Errorf("dockerfile parse error: %w", err)
-	}
-	if len(stages) == 0 {
-		return nil, errors.New("unexpected dockerfile format: no FROM")
-	}
-	s := &scanner{lex: shell.NewLex(parsed.EscapeToken), given: arguments(o.BuildArgs), stages: stages}
-	s.globals = s.globalArgs(globals, o.Platforms)
-	return s.scan(o.Target)
-}
-
-// scanner knows the stages and what ARG names mean before the first of them.
-type scanner struct {
-	lex     *shell.Lex
-	given   map[string]string
-	globals map[string]string
-	stages  []instructions.Stage
-	found   *Scan
-	visited map[int]bool
-}
-
-func arguments(list []string) map[string]string {
-	args := map[string]string{}
-	for _, a := range list {
-		name, value, _ := strings.Cut(a, "=")
-		args[name] = value
-	}
-	return args
-}
-
-// globalArgs are the platform's own and those above the first FROM.
-func (s *scanner) globalArgs(args []instructions.ArgCommand, wanted []string) map[string]string {
-	build := platforms.Normalize(platforms.DefaultSpec())
-	target := build
-	if len(wanted) > 0 {
-		if p, err := platforms.Parse(wanted[0]); err == nil {
-			target = p
-		}
-	}
-	env := map[string]string{
-		"BUILDPLATFORM": platforms.Format(build), "BUILDOS": build.OS, "BUILDARCH": build.Architecture, "BUILDVARIANT": build.Variant,
-		"TARGETPLATFORM": platforms.Format(target), "TARGETOS": target.OS, "TARGETARCH": target.Architecture, "TARGETVARIANT": target.Variant,
-	}
-	for _, a := range args {
-		s.define(env, a, nil)
-	}
-	return env
-}
-
-// define adds what an ARG instruction means to env.
-func (s *scanner) define(env map[string]string, a instructions.ArgCommand, outer map[string]string) {
-	for _, arg := range a.Args {
-		value, ok := s.given[arg.Key]
-		if !ok {
-			if v, inherited := outer[arg.Key]; inherited && arg.Value == nil {
-				value = v
-			} else if arg.Value != nil {
-				value = s.expand(*arg.Value, env)
-			} else {
-				continue
-			}
-		}
-		env[arg.Key] = value
-	}
-}
-
-// expand resolves variables; a word that cannot be stays as it is.
-func (s *scanner) expand(word string, env map[string]string) string {
-	out, _, err := s.lex.ProcessWord(word, variables(env))
-	if err != nil {
-		return word
-	}
-	return out
-}
-
-func (s *scanner) scan(target string) (*Scan, error) {
-	last, err := s.find(target)
+	all, err := ReadPlatforms(src, o)
 	if err != nil {
 		return nil, err
 	}
-	s.found, s.visited = &Scan{}, map[int]bool{}
-	s.found.Runtime, err = s.origin(last)
+	one := all[0]
+	list := imageList{skip: one.Runtime}
+	for _, s := range all {
+		list.add(s.Runtime)
+		for _, ref := range s.BuildTime {
+			list.add(ref)
+		}
+	}
+	one.BuildTime = list.refs
+	return &one, nil
+}
+
+// ReadPlatforms scans a Dockerfile for each platform, and returns what differs:
+// one Scan, unless FROM depends on the platform.
+func ReadPlatforms(src []byte, o Options) ([]Scan, error) {
+	f, err := parse(src, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.visit(last); err != nil {
+	targets, err := targetPlatforms(o.Platforms)
+	if err != nil {
 		return nil, err
 	}
-	s.found.BuildTime = slices.DeleteFunc(s.found.BuildTime, func(ref string) bool { return ref == s.found.Runtime })
-	return s.found, nil
-}
-
-func (s *scanner) find(target string) (int, error) {
-	if target == "" {
-		return len(s.stages) - 1, nil
-	}
-	if i, ok := instructions.HasStage(s.stages, target); ok {
-		return i, nil
-	}
-	if i, err := strconv.Atoi(target); err == nil && i >= 0 && i < len(s.stages) {
-		return i, nil
-	}
-	return 0, fmt.Errorf("target stage %q could not be found", target)
-}
-
-// base is what a stage starts from: an earlier stage, or an image.
-func (s *scanner) base(i int) (stage int, image string, err error) {
-	name := s.expand(s.stages[i].BaseName, s.globals)
-	if name == "" {
-		return -1, "", fmt.Errorf("base name (%s) should not be blank: give its ARG a value", s.stages[i].BaseName)
-	}
-	if j, ok := instructions.HasStage(s.stages[:i], name); ok {
-		return j, "", nil
-	}
-	if name == "scratch" {
-		return -1, "", nil
-	}
-	return -1, name, nil
-}
-
-// origin follows FROM to the image at its end.
-func (s *scanner) origin(i int) (string, error) {
-	for {
-		j, image, err := s.base(i)
-		if err != nil || j < 0 {
-			return image, err
+	var all []Scan
+	for _, p := range targets {
+		one, err := f.scan(p)
+		if err != nil {
+			return nil, err
 		}
-		i = j
-	}
-}
-
-// visit notes the images that a stage needs, and those of the stages it needs.
-func (s *scanner) visit(i int) error {
-	if s.visited[i] {
-		return nil
-	}
-	s.visited[i] = true
-	j, image, err := s.base(i)
-	switch {
-	case err != nil:
-		return err
-	case j >= 0:
-		if err := s.visit(j); err != nil {
-			return err
-		}
-	case image != "":
-		s.note(image)
-	}
-	env := map[string]string{}
-	for _, c := range s.stages[i].Commands {
-		for _, from := range s.sources(c, env) {
-			if err := s.visitSource(i, from); err != nil {
-				return err
-			}
+		if !slices.ContainsFunc(all, one.same) {
+			all = append(all, *one)
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// sources are the names behind --from in an instruction.
-func (s *scanner) sources(c instructions.Command, env map[string]string) []string {
-	switch c := c.(type) {
-	case *instructions.ArgCommand:
-		s.define(env, *c, s.globals)
-	case *instructions.CopyCommand:
-		return []string{c.From}
-	case *instructions.RunCommand:
-		var from []string
-		for _, m := range instructions.GetMounts(c) {
-			from = append(from, s.expand(m.From, env))
+func (s *Scan) same(other Scan) bool {
+	return s.Runtime == other.Runtime && slices.Equal(s.BuildTime, other.BuildTime)
+}
+
+// file is a parsed Dockerfile, and what the build says beside it.
+type file struct {
+	source
+	lex      *shell.Lex
+	globals  []instructions.ArgCommand // before the first FROM
+	stages   []instructions.Stage
+	given    map[string]string // build arguments
+	contexts map[string]string // name to image, empty if it is none
+	target   string
+	syntax   string
+	budget   int // for substitutions
+}
+
+func parse(src []byte, o Options) (*file, error) {
+	f := &file{source: source{name: o.Name, text: src}, target: o.Target, given: arguments(o.BuildArgs), budget: substitutionBudget}
+	if f.name == "" {
+		f.name = "Dockerfile"
+	}
+	if err := f.checkSize(); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.syntax, err = f.checkSyntax(); err != nil {
+		return nil, err
+	}
+	if f.contexts, err = namedContexts(o.Contexts); err != nil {
+		return nil, err
+	}
+	tree, err := parser.Parse(bytes.NewReader(src))
+	if err != nil {
+		return nil, f.located(err)
+	}
+	if err := f.checkTree(tree.AST); err != nil {
+		return nil, err
+	}
+	f.lex = shell.NewLex(tree.EscapeToken)
+	if f.stages, f.globals, err = instructions.Parse(tree.AST, nil); err != nil {
+		return nil, f.located(err)
+	}
+	if len(f.stages) == 0 {
+		return nil, &steps.Error{File: f.name, Msg: "unexpected dockerfile format: no FROM"}
+	}
+	return f, nil
+}
+
+// targetPlatforms reads the list, each once. acrd builds for Linux whatever
+// the host that scans is.
+func targetPlatforms(list []string) ([]ocispecs.Platform, error) {
+	if len(list) == 0 {
+		return []ocispecs.Platform{buildPlatform()}, nil
+	}
+	var all []ocispecs.Platform
+	for _, text := range list {
+		p, err := platforms.Parse(text)
+		if err != nil {
+			return nil, err
 		}
-		return from
-	}
-	return nil
-}
-
-func (s *scanner) visitSource(i int, from string) error {
-	if from == "" || from == "scratch" {
-		return nil
-	}
-	if j, ok := instructions.HasStage(s.stages[:i], from); ok {
-		return s.visit(j)
-	}
-	if j, err := strconv.Atoi(from); err == nil {
-		if j < 0 || j >= i {
-			return fmt.Errorf("invalid from flag value %s: no such stage before it", from)
+		if !slices.ContainsFunc(all, func(q ocispecs.Platform) bool { return platforms.Format(p) == platforms.Format(q) }) {
+			all = append(all, p)
 		}
-		return s.visit(j)
 	}
-	s.note(from)
-	return nil
+	return all, nil
 }
 
-func (s *scanner) note(image string) {
-	if !slices.Contains(s.found.BuildTime, image) {
-		s.found.BuildTime = append(s.found.BuildTime, image)
-	}
-}
-
-// CheckSyntax refuses a "# syntax=" line that names another frontend than
-// Dockerfile's own: an image that would run inside the build, with its
-// secrets. The usual docker/dockerfile ones mean the frontend that is built in.
-func CheckSyntax(src []byte) error {
-	ref, _, where, ok := parser.DetectSyntax(src)
-	if !ok {
-		return nil
-	}
-	name := strings.TrimPrefix(ref, "docker.io/")
-	name, _, _ = strings.Cut(name, "@")
-	name, _, _ = strings.Cut(name, ":")
-	switch name {
-	case "docker/dockerfile", "docker/dockerfile-upstream", "dockerfile":
-		return nil
-	}
-	line := 1
-	if len(where) > 0 {
-		line = cmp.Or(where[0].Start.Line, 1)
-	}
-	return fmt.Errorf("dockerfile line %d: # syntax=%s names a frontend that is not allowed: builds use the Dockerfile frontend that is built in (docker/dockerfile)", line, ref)
-}
-
-// variables are a map as BuildKit's lexer wants it.
-type variables map[string]string
-
-func (v variables) Get(name string) (string, bool) { value, ok := v[name]; return value, ok }
-
-func (v variables) Keys() []string {
-	keys := make([]string, 0, len(v))
-	for k := range v {
-		keys = append(keys, k)
-	}
-	return keys
+func buildPlatform() ocispecs.Platform {
+	p := platforms.Normalize(platforms.DefaultSpec())
+	p.OS, p.OSVersion, p.OSFeatures = "linux", "", nil
+	return p
 }

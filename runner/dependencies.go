@@ -25,7 +25,7 @@ type Git struct {
 type Reference struct {
 	Registry   string `json:"registry"`
 	Repository string `json:"repository"`
-	Tag        string `json:"tag"`
+	Tag        string `json:"tag,omitempty"` // none beside a digest
 	Digest     string `json:"digest"`
 	Reference  string `json:"reference"`
 }
@@ -34,9 +34,9 @@ const dockerHub = "registry.hub.docker.com"
 
 // NewReference takes a reference apart.
 func NewReference(ref, digest string) Reference {
-	r := Reference{Reference: ref, Digest: digest, Registry: dockerHub}
+	r := Reference{Digest: digest, Registry: dockerHub}
 	rest := ref
-	if first, after, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
+	if first, after, ok := strings.Cut(ref, "/"); ok && isHost(first) {
 		r.Registry, rest = first, after
 	}
 	switch r.Registry {
@@ -57,7 +57,29 @@ func NewReference(ref, digest string) Reference {
 	if r.Registry == dockerHub && !strings.Contains(r.Repository, "/") {
 		r.Repository = "library/" + r.Repository
 	}
+	r.Reference = r.short()
+	if hasDigest {
+		r.Reference += "@" + pinned
+	}
 	return r
+}
+
+// isHost tells a registry from the first part of a repository, as docker does.
+func isHost(first string) bool {
+	return strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first
+}
+
+// short is how a person writes it: of Docker Hub the registry is left out, and
+// of its own images the library.
+func (r *Reference) short() string {
+	name := r.Registry + "/" + r.Repository
+	if r.Registry == dockerHub {
+		name = strings.TrimPrefix(r.Repository, "library/")
+	}
+	if r.Tag != "" {
+		name += ":" + r.Tag
+	}
+	return name
 }
 
 // dependencies lists one entry for each tag that was built.
@@ -72,14 +94,22 @@ func dependencies(run *Run) []Dependency {
 		for _, b := range image.BuildTime {
 			d.BuildTime = append(d.BuildTime, NewReference(b.Ref, b.Digest))
 		}
-		if len(image.Tags) == 0 {
-			all = append(all, d)
-		}
-		for _, tag := range image.Tags {
-			r := NewReference(tag, image.Digest)
-			d.Image = &r
-			all = append(all, d)
-		}
+		all = append(all, d.For(image.Tags, image.Digest)...)
+	}
+	return all
+}
+
+// For repeats d for each tag of an image. Without a tag there is one, whose
+// image is null.
+func (d Dependency) For(tags []string, digest string) []Dependency {
+	if len(tags) == 0 {
+		return []Dependency{d}
+	}
+	var all []Dependency
+	for _, tag := range tags {
+		r := NewReference(tag, digest)
+		d.Image = &r
+		all = append(all, d)
 	}
 	return all
 }
@@ -87,8 +117,8 @@ func dependencies(run *Run) []Dependency {
 // Dependencies are what the run's images were built from.
 func (r *Run) Dependencies() []Dependency { return dependencies(r) }
 
-// dependencyYAML is how ACR shows them in a log.
-func dependencyYAML(deps []Dependency) string {
+// DependencyYAML is how ACR shows them in a log.
+func DependencyYAML(deps []Dependency) string {
 	var b strings.Builder
 	field := func(indent string, r *Reference) {
 		for _, f := range [][2]string{{"registry", r.Registry}, {"repository", r.Repository}, {"tag", r.Tag}, {"digest", r.Digest}} {

@@ -185,7 +185,7 @@ func (t *transcript) report(run *Run) {
 	t.notice("The following dependencies were found:")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_ = t.log.Write("", []byte("\n"+dependencyYAML(deps)+"\n"))
+	_ = t.log.Write("", []byte("\n"+DependencyYAML(deps)+"\n"))
 }
 
 // end is the last line.

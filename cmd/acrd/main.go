@@ -25,6 +25,7 @@ func commands() []command {
 	all := []command{
 		{name: "build", summary: "Build an image from a folder, a git repository or an archive, and push it", run: build},
 		{name: "run", summary: "Run a multi-step task, or one command", run: runTask},
+		{name: "scan", summary: "Say which images a Dockerfile is built from", run: scan},
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
 		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},

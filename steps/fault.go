@@ -21,6 +21,12 @@ type Error struct {
 	Caret int
 }
 
+// NewError is a fault at a place of a text. Columns count characters; column 0
+// shows the line without a caret.
+func NewError(file string, src []byte, line, column int, msg string) *Error {
+	return (&decoder{file: file, src: src}).locate(line, column, msg)
+}
+
 // Error is "file:line:column: message", and below it the line with a caret.
 func (e *Error) Error() string { return e.format("") }
 

@@ -19,7 +19,7 @@ func TestCheckReference(t *testing.T) {
 		"App:v1": "repository name (App) must be lowercase", "r.io/Team/app": "repository name (Team/app) must be lowercase",
 		"": "invalid reference", ":v1": "invalid reference", "app:": "invalid reference", "app:v 1": "invalid reference", "-app": "invalid reference",
 		"a//b": "invalid reference", "app/": "invalid reference", "app:v1:v2": "invalid reference", "https://r.io/app": "invalid reference",
-		"app@sha256:12": "invalid reference", "app:" + strings.Repeat("a", 129): "invalid reference", "r..io:x/app": "invalid reference", "a/../b": "invalid reference",
+		"app@sha256:xy": "invalid reference", "app:" + strings.Repeat("a", 129): "invalid reference", "r..io:x/app": "invalid reference", "a/../b": "invalid reference",
 	} {
 		if err := checkReference(r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", r, err, want)

@@ -17,11 +17,11 @@ type source struct {
 	text []byte
 }
 
-// A fault shows no more of a line, or of a word, than this.
-const (
-	maxShown = 200
-	maxMsg   = 600
-)
+// maxMsg is how much of a message is shown: it may quote the file.
+const maxMsg = 600
+
+// maxShown is how much of a word is.
+const maxShown = 200
 
 // fault is an error at a word of an instruction. If the word is not found, the
 // instruction's first line is what is shown.
@@ -30,24 +30,18 @@ func (s *source) fault(where []parser.Range, word, msg string) *steps.Error {
 	if len(where) > 0 {
 		first, last = max(where[0].Start.Line, 1), where[len(where)-1].End.Line
 	}
-	e := &steps.Error{File: s.name, Line: first, Msg: shorten(msg, maxMsg)}
-	e.Source, _ = shown(s.line(first))
+	msg = shorten(msg, maxMsg)
 	if word == "" {
-		return e
+		return steps.NewError(s.name, s.text, first, 0, msg)
 	}
 	for n, line := range s.lines(first, last) {
 		at := bytes.Index(line, []byte(word))
 		if at < 0 || first < last && isComment(line) {
 			continue
 		}
-		e.Line, e.Column = n, utf8.RuneCount(line[:at])+1
-		whole := false
-		if e.Source, whole = shown(line); !whole && e.Column > maxShown {
-			e.Source = ""
-		}
-		return e
+		return steps.NewError(s.name, s.text, n, utf8.RuneCount(line[:at])+1, msg)
 	}
-	return e
+	return steps.NewError(s.name, s.text, first, 0, msg)
 }
 
 // located turns an error of BuildKit's parser into ours. It has lines, and no
@@ -62,15 +56,6 @@ func (s *source) located(err error) error {
 		where = at.Locations[0]
 	}
 	return s.fault(where, "", at.Error())
-}
-
-func (s *source) line(n int) []byte {
-	for i, line := range s.lines(n, n) {
-		if i == n {
-			return line
-		}
-	}
-	return nil
 }
 
 // lines are those from first to last, by number.
@@ -89,13 +74,6 @@ func (s *source) lines(first, last int) func(yield func(int, []byte) bool) {
 }
 
 func isComment(line []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(line), []byte("#")) }
-
-// shown is a line as an error quotes it, and whether that is all of it.
-func shown(line []byte) (text string, whole bool) {
-	text = strings.ToValidUTF8(string(line), "?")
-	short := shorten(text, maxShown)
-	return short, short == text
-}
 
 func shorten(text string, most int) string {
 	if len(text) <= most {

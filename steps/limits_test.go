@@ -41,7 +41,10 @@ func shapes() map[string]string {
 	}
 	for i, f := range fragments {
 		g := fragments[(i*7+3)%len(fragments)]
-		all[fmt.Sprintf("mix of %q and %q", f, g)] = strings.Repeat(f+g, hostileSize/len(f+g))
+		if i%2 == 0 {
+			all[fmt.Sprintf("mix of %q and %q", f, g)] = strings.Repeat(f+g, hostileSize/len(f+g))
+			continue
+		}
 		all[fmt.Sprintf("%q, then %q", f, g)] = strings.Repeat(f, hostileSize/2/len(f)) + strings.Repeat(g, hostileSize/2/len(g))
 	}
 	all["aliases of aliases"] = laughs(40, 9)

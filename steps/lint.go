@@ -42,6 +42,19 @@ func Lint(name string, src []byte, o Options) []Warning {
 	return p.lint.sorted()
 }
 
+// Lint is Lint for what r was rendered from: warnings are where they are in the
+// file as it was.
+func (r *Rendered) Lint(name string, o Options) []Warning {
+	o.ImageAliases, o.marks = r.aliases, r.marks
+	warnings := Lint(name, r.text, o)
+	for i, w := range warnings {
+		moved := Errors{w.Fault}
+		r.move(moved)
+		warnings[i].Fault = moved[0]
+	}
+	return warnings
+}
+
 // strict makes faults of warnings.
 func (p *parser) strict(f *File) {
 	if len(p.faults) == 0 {
@@ -153,7 +166,7 @@ func (p *parser) lintAliases() {
 	if hasAliases(p.raw.version) {
 		return
 	}
-	names := RunValues{}.aliases()
+	names := (&executor{}).runAliases()
 	for _, m := range dollarName.FindAllSubmatchIndex(p.src, -1) {
 		if _, ok := names[string(p.src[m[2]:m[3]])]; ok {
 			line, column := position(p.src, m[0])

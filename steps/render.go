@@ -114,10 +114,14 @@ func (r *Rendered) locate(err error) error {
 	if !ok {
 		return err
 	}
+	r.move(faults)
+	return faults
+}
+
+func (r *Rendered) move(faults Errors) {
 	for i, e := range faults {
 		faults[i] = r.place(e)
 	}
-	return faults
 }
 
 // place is e at its line of the file.

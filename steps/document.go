@@ -14,7 +14,7 @@ import (
 // something was wrong.
 func (d *decoder) document() *yaml.Node {
 	if len(d.src) > maxSource {
-		d.faultAt(0, 0, "is larger than 1 MiB")
+		d.faultAt(1, 1, "the file is larger than 1 MiB")
 		return nil
 	}
 	stream := yaml.NewDecoder(bytes.NewReader(d.src))

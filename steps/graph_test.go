@@ -75,3 +75,43 @@ func file(short string) string {
 	}
 	return b.String()
 }
+
+// TestGraphAfterFailure runs files of which one step fails. The steps that run
+// are listed in rounds; ! is the one that fails.
+func TestGraphAfterFailure(t *testing.T) {
+	for name, tt := range map[string]struct{ steps, fails, want string }{
+		"nobody cares":             {"a, b, c", "a", "a!"},
+		"always, alone":            {"a, b, c always", "a", "a! c"},
+		"always, nothing fails":    {"a, b, c always", "", "a b c"},
+		"always of one step":       {"a -, b -, c always a", "b", "a+b! c"},
+		"failure":                  {"a, b, c failure", "b", "a b! c"},
+		"failure, nothing fails":   {"a, b, c failure, d", "", "a b d"},
+		"failure of another":       {"a -, b -, c failure a", "b", "a+b!"},
+		"failure of a step behind": {"a, b, c failure b", "a", "a! c"}, // b did not succeed: it never ran
+		"the clean-up fails":       {"a, b always, c always", "b", "a b! c"},
+		"behind a clean-up":        {"a, b always, c, d failure c", "a", "a! b d"},
+		"ids of that name":         {"always, b, c always", "b", "always b!+c"},
+		"a diamond":                {"a, b a, c a, d b c, e failure d", "c", "a b+c! e"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := parse(t, file(tt.steps)).Graph()
+			var rounds []string
+			for ready := g.Ready(); len(ready) > 0; ready = g.Ready() {
+				var ids []string
+				for _, s := range ready {
+					if s.ID == tt.fails {
+						g.Fail(s.ID)
+						ids = append(ids, s.ID+"!")
+						continue
+					}
+					g.Done(s.ID)
+					ids = append(ids, s.ID)
+				}
+				rounds = append(rounds, strings.Join(ids, "+"))
+			}
+			if got := strings.Join(rounds, " "); got != strings.TrimSpace(tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

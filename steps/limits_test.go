@@ -114,7 +114,8 @@ func cost(src string) (took time.Duration, allocated uint64, err error) {
 
 func TestSizeLimit(t *testing.T) {
 	src := append([]byte("steps: []\n"), bytes.Repeat([]byte("#"), 1<<20)...)
-	if _, err := steps.Parse("f", src, steps.Options{}); err == nil || err.Error() != "f: is larger than 1 MiB" {
+	_, err := steps.Parse("f", src, steps.Options{})
+	if want := "f:1:1: the file is larger than 1 MiB\n"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Error(err)
 	}
 }

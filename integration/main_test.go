@@ -232,6 +232,15 @@ func (d *daemon) succeed(r result) result {
 // enginePID finds the daemon's child.
 func (d *daemon) enginePID() int {
 	d.Helper()
+	pid := d.findEngine()
+	if pid == 0 {
+		d.Fatal("no engine found")
+	}
+	return pid
+}
+
+// findEngine is 0 while there is none.
+func (d *daemon) findEngine() int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.cmd.Process.Pid))
 	for _, task := range tasks {
 		b, _ := os.ReadFile(task)
@@ -242,7 +251,6 @@ func (d *daemon) enginePID() int {
 			}
 		}
 	}
-	d.Fatal("no engine found")
 	return 0
 }
 

@@ -11,13 +11,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"syscall"
 	"time"
 
 	"acrd/internal/buildkit/control"
 	"acrd/steps"
 
 	"github.com/moby/buildkit/client"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Options say how an Engine works.
@@ -82,7 +87,7 @@ func (e *Engine) Open(ctx context.Context, p *steps.Place) (steps.Session, error
 		open.Registry = &control.Door{Address: doorAddress(p.Registry), Socket: e.options.RegistrySocket}
 	}
 	if err := g.control.OpenRun(ctx, p.Run, open); err != nil {
-		return nil, fmt.Errorf("open run in engine: %w", err)
+		return nil, fmt.Errorf("open run in engine: %w", g.blame(ctx, err))
 	}
 	return s, nil
 }
@@ -92,6 +97,8 @@ type generation struct {
 	control *control.Client
 	kit     *client.Client
 	dead    chan struct{} // closed when the child has ended
+	// next waits for the child that comes after this one.
+	next func(context.Context) (*generation, error)
 }
 
 // bind makes a context that ends when the child does, with the reason.
@@ -108,6 +115,10 @@ func (g *generation) bind(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() { close(done); cancel(nil) }
 }
 
+// deathPatience bounds the wait for the news that the child has died: the
+// connections break first.
+const deathPatience = 3 * time.Second
+
 // blame replaces an error by the death of the child, if that is behind it.
 func (g *generation) blame(ctx context.Context, err error) error {
 	if err == nil {
@@ -116,6 +127,14 @@ func (g *generation) blame(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, steps.ErrEngineStopped) {
 		return cause
 	}
+	if brokenConnection(err) {
+		ctx, cancel := context.WithTimeoutCause(ctx, deathPatience, err)
+		defer cancel()
+		select {
+		case <-g.dead:
+		case <-ctx.Done():
+		}
+	}
 	select {
 	case <-g.dead:
 		return steps.ErrEngineStopped
@@ -123,3 +142,26 @@ func (g *generation) blame(ctx context.Context, err error) error {
 		return err
 	}
 }
+
+// brokenConnection says that err may be all that one hears of a child that has
+// died.
+func brokenConnection(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return status.Code(err) == codes.Unavailable
+}
+
+// reaped waits until nothing is left of what a dead child had: the next one
+// removes that before it serves.
+func (g *generation) reaped(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(ctx, reapPatience, steps.ErrEngineStopped)
+	defer cancel()
+	_, _ = g.next(ctx)
+}
+
+// reapPatience is short of what a run that has lost its engine may take to
+// say so.
+const reapPatience = 3 * time.Second

@@ -161,7 +161,7 @@ func (c *child) life(ctx context.Context, files []*os.File) error {
 	gone := make(chan error, 1)
 	go func() { gone <- cmd.Wait() }()
 	c.update(func() { c.state.PID = cmd.Process.Pid })
-	defer c.update(func() { c.state.PID, c.state.Ready, c.gen = 0, false, nil })
+	defer c.update(func() { c.state.PID = 0 })
 	defer input.Close()
 
 	s, err := readStatus(status)
@@ -181,7 +181,10 @@ func (c *child) life(ctx context.Context, files []*os.File) error {
 		return errors.Join(err, <-gone)
 	}
 	defer gen.kit.Close()
-	defer close(gen.dead)
+	defer func() {
+		c.update(func() { c.gen, c.state.Ready = nil, false }) // nobody gets it from now on
+		close(gen.dead)
+	}()
 	c.update(func() { c.gen, c.state.Ready = gen, true })
 	select {
 	case err = <-gone:
@@ -236,7 +239,7 @@ func (c *child) connect(ctx context.Context) (*generation, error) {
 	}
 	return &generation{
 		control: control.NewClient(filepath.Join(dir, "control.sock")),
-		kit:     kit, dead: make(chan struct{}),
+		kit:     kit, dead: make(chan struct{}), next: c.current,
 	}, nil
 }
 

@@ -70,16 +70,17 @@ func (s *runSession) Close(ctx context.Context) error {
 	s.closed = true
 	loan := s.loan
 	s.state.Unlock()
-	ctx, cancel := s.gen.bind(ctx)
+	bound, cancel := s.gen.bind(ctx)
 	defer cancel()
 	close(s.stopping)
 	s.detached.Wait()
-	err := s.gen.control.CloseRun(ctx, s.place.Run)
+	err := s.gen.control.CloseRun(bound, s.place.Run)
 	if loan != nil {
 		err = errors.Join(err, loan.end())
 	}
-	if errors.Is(s.gen.blame(ctx, err), steps.ErrEngineStopped) {
-		return nil // nothing is left of the run: the next child reaps it
+	if errors.Is(s.gen.blame(bound, err), steps.ErrEngineStopped) {
+		s.gen.reaped(ctx)
+		return nil
 	}
 	return err
 }

@@ -231,3 +231,26 @@ func TestDrain(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondSignal ends a daemon that has been told once and is waiting for a
+// run. What it leaves is as after a crash.
+func TestSecondSignal(t *testing.T) {
+	need(t)
+	d := start(t)
+	d.base()
+	before := d.idle()
+	b := d.begin(d.folder(stubborn["cmd"].files), "run", ".")
+	b.await("step is stuck")
+	engine := d.enginePID()
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, 5*time.Second, "the daemon does not drain", func() bool { return d.acrd(t.TempDir(), "run", "--cmd", "x", "/dev/null").code == 3 })
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.gone:
+	case <-time.After(2 * time.Second):
+		t.Fatal("the daemon does not mind a second signal")
+	}
+	eventually(t, 15*time.Second, "the engine outlives its daemon", func() bool { return !isEngine(engine) })
+	d.start()
+	d.quiet(before, 10*time.Second)
+}

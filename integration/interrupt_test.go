@@ -24,6 +24,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	d.stop()
 	// The same folder and images, and a daemon for the length of the command.
+	t.Setenv("ACRD_LISTEN", d.registry)
 	for name, s := range stubborn {
 		t.Run(name+", without a daemon", func(t *testing.T) {
 			dir := d.folder(s.files)

@@ -46,6 +46,8 @@ type daemonOptions struct {
 	imageAliases          map[string]string
 	debug                 bool
 	log                   *slog.Logger
+	// followed says that others than this process may follow its runs.
+	followed bool
 	// ready is called once everything answers.
 	ready func(registry string)
 }
@@ -60,6 +62,7 @@ type daemon struct {
 	runner           *runner.Runner
 	housekeeping     *housekeeping
 	handler          http.Handler
+	traffic          traffic
 	close            []func() error
 }
 
@@ -209,7 +212,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.Handle("/v2/", d.registry)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("/", api.Guard(management.Handler(), token))
-	d.handler = api.Protect(mux, append(d.hosts, "localhost", "127.0.0.1", "::1", hostOnly(d.listen)))
+	d.handler = api.Protect(d.traffic.watch(mux), append(d.hosts, "localhost", "127.0.0.1", "::1", hostOnly(d.listen)))
 	return nil
 }
 
@@ -290,7 +293,11 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		defer stopHTTP(nil)
-		return d.runner.Serve(gctx)
+		err := d.runner.Serve(gctx)
+		if d.followed {
+			d.traffic.calm(httpCtx, lastQuestion, shutdownPatience)
+		}
+		return err
 	})
 	g.Go(func() error {
 		d.housekeeping.serve(httpCtx)
@@ -312,9 +319,14 @@ func (d *daemon) serve(ctx context.Context) error {
 	return g.Wait()
 }
 
-// shutdownPatience is how long answers under way may take once nothing new is
-// taken.
-const shutdownPatience = 2 * time.Second
+const (
+	// shutdownPatience is how long answers under way may take once nothing
+	// new is taken.
+	shutdownPatience = 2 * time.Second
+	// lastQuestion is what a client may take between the end of a run's log
+	// and its question how the run went.
+	lastQuestion = 300 * time.Millisecond
+)
 
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
 	s := &http.Server{

@@ -32,7 +32,7 @@ func serve(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "serve [FLAGS]", `Run the daemon: engine, registry and API on one address, until SIGTERM or
 Ctrl-C. Runs in progress are then given time to finish; a second signal ends
 everything at once.`)
-	o := daemonOptions{}
+	o := daemonOptions{followed: true}
 	var state, allowHosts string
 	fs.StringVar(&state, "state", s.getenv("ACRD_STATE"), "folder for everything that must last ($ACRD_STATE; default /var/lib/acrd for root)")
 	fs.StringVar(&o.listen, "listen", orDefault(s.getenv("ACRD_LISTEN"), defaultListen), "address of API and registry ($ACRD_LISTEN)")

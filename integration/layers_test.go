@@ -23,14 +23,15 @@ var layers = map[string][]string{
 	"steps":               {},
 	"steps/stepstest":     {"steps"},
 	"internal/dockerfile": {"steps"},
+	"internal/address":    {},
 	"internal/registry":   {},
 	"internal/contexts":   {"internal/mounts"},
 	"internal/mounts":     {},
 	"internal/logs":       {"runner", "steps"},
 	"internal/store":      {"runner", "steps"},
 	"internal/api":        {"runner", "steps", "internal/logs"},
-	"internal/source":     {"steps"},
 	"internal/secrets":    {"steps"},
+	"internal/source":     {"steps", "internal/address"},
 	"runner":              {"steps"},
 
 	"internal/secrets/keyvault": {"internal/secrets"},
@@ -39,7 +40,7 @@ var layers = map[string][]string{
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},
 	"internal/buildkit/network":   {},
-	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts"},
+	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts", "internal/address"},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

@@ -104,7 +104,7 @@ func (d *daemon) start(flags ...string) {
 		listen = "127.0.0.1" + strings.TrimPrefix(d.registry, "localhost")
 	}
 	d.log, d.gone = &output{}, make(chan struct{})
-	d.cmd = exec.Command(filepath.Join(built, "acrd"), append([]string{"serve", "--state", d.state, "--listen", listen}, flags...)...)
+	d.cmd = exec.Command(filepath.Join(built, "acrd"), append([]string{"serve", "--state", d.state, "--listen", listen, "--drain-timeout", "5s"}, flags...)...)
 	d.cmd.Stderr = d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.cmd.Start(); err != nil {

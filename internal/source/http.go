@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"acrd/internal/address"
 )
 
 // dialer makes the connections of every kind of fetch. The address policy is
@@ -19,7 +21,7 @@ import (
 func (f *Fetcher) dialer(limits Limits) *net.Dialer {
 	deny := f.Deny
 	if deny == nil {
-		deny = DenyMetadata
+		deny = address.DenyMetadata
 	}
 	return &net.Dialer{
 		Timeout: limits.Connect,

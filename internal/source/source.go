@@ -41,7 +41,8 @@ type Fetcher struct {
 	// is sent to that scheme, host and port only. Nil means there is none.
 	Credential func(ctx context.Context, scheme, host string) (user, password string, ok bool)
 
-	// Deny returns why a connection to addr is refused. Nil is DenyMetadata.
+	// Deny returns why a connection to addr is refused. Nil is
+	// address.DenyMetadata.
 	Deny func(addr netip.AddrPort) error
 	// TLS is for authorities beside the system's. Nil is Go's default.
 	TLS *tls.Config

@@ -74,6 +74,9 @@ func compose(ctx context.Context, e *engine) (*kit, error) {
 	if k.worker, err = base.NewWorker(ctx, options); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	if err := k.guardSources(e.pool.Subnets); err != nil {
+		return nil, err
+	}
 	workers := &worker.Controller{}
 	if err := workers.Add(k.worker); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)

@@ -1,15 +1,19 @@
-package source
+// Package address says where connections on behalf of strangers may not go.
+// Its functions are asked about the address that is really dialled, after
+// names are resolved.
+package address
 
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 )
 
-// neverSource are the addresses that describe this machine to itself: the
+// metadata are the addresses that describe this machine to itself: the
 // metadata services of the clouds, and link-local addresses, behind which they
 // live. Nothing that a build is made from is there.
-var neverSource = []netip.Prefix{
+var metadata = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("fe80::/10"),
 	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
@@ -19,19 +23,42 @@ var neverSource = []netip.Prefix{
 	netip.MustParsePrefix("fd20:ce::254/128"),   // Google
 }
 
-// DenyMetadata is the default of Fetcher.Deny: it refuses the link-local and
-// metadata addresses in every form that ends at one, and allows the rest,
-// loopback and private ones included, because that is where git lives on
-// premises.
+// DenyMetadata refuses the link-local and metadata addresses in every form that
+// ends at one, and allows the rest, loopback and private ones included, because
+// that is where git lives on premises.
 func DenyMetadata(addr netip.AddrPort) error {
-	ip := embedded(addr.Addr().WithZone("").Unmap())
-	for _, p := range neverSource {
+	ip := plain(addr.Addr())
+	for _, p := range metadata {
 		if p.Contains(ip) {
 			return fmt.Errorf("%s is link-local or a cloud's metadata service", addr.Addr())
 		}
 	}
 	return nil
 }
+
+// DenyHost refuses what DenyMetadata refuses, and every address that leads to
+// this host.
+func DenyHost(addr netip.AddrPort) error {
+	if err := DenyMetadata(addr); err != nil {
+		return err
+	}
+	ip := plain(addr.Addr())
+	own := ip.IsLoopback() || ip.IsUnspecified()
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list this host's addresses: %w", err)
+	}
+	for _, i := range interfaces {
+		p, err := netip.ParsePrefix(i.String())
+		own = own || err == nil && plain(p.Addr()) == ip
+	}
+	if own {
+		return fmt.Errorf("%s is this host itself", addr.Addr())
+	}
+	return nil
+}
+
+func plain(ip netip.Addr) netip.Addr { return embedded(ip.WithZone("").Unmap()) }
 
 // embedded returns the IPv4 address that a translating gateway would connect
 // to for ip: NAT64, 6to4, and the long-deprecated IPv4-compatible form.

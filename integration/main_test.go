@@ -38,7 +38,7 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	built = dir
 	for name, pkg := range map[string]string{"acrd": "../cmd/acrd", "base": "../examples/base"} {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
+		out, err := exec.Command("go", "build", "-ldflags", "-X main.version=v0.test -X main.commit=abcdef0", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", pkg, err, out)
 			return 1

@@ -91,11 +91,20 @@ func checkHost(ctx context.Context, engine bool) error {
 
 // needed are the checks that are quick and final.
 func needed(ctx context.Context) []check {
-	return []check{root(), program(ctx, "runc", "runc --version", "apt-get install runc", true), networking(), cgroups()}
+	return []check{
+		root(), program(ctx, "runc", "runc --version", "apt-get install runc", true),
+		networking(network.Probe), cgroups(),
+	}
 }
 
 func examine(ctx context.Context, state string) []check {
-	return append(needed(ctx),
+	checks := needed(ctx)
+	for i, c := range checks {
+		if c.Name == networksName && c.OK { // the engine finds out by itself
+			checks[i] = networking(func() error { return network.Try(ctx) })
+		}
+	}
+	return append(checks,
 		program(ctx, "git", "git --version", "apt-get install git; without it git sources are refused", false),
 		overlay(state), seccompCheck(), disk(state), forwarding(),
 		emulation(), program(ctx, "ssh", "ssh -V", "apt-get install openssh-client; without it git over ssh is refused", false),
@@ -126,11 +135,13 @@ func program(ctx context.Context, name, command, fix string, needed bool) check 
 	return c
 }
 
-// networking tries for real: a packet filter and a bridge, removed at once.
-func networking() check {
-	c := check{Name: "networks", Needed: true, Found: "bridges, namespaces, nftables"}
+const networksName = "networks"
+
+// networking asks for what the networks of runs rest on.
+func networking(ask func() error) check {
+	c := check{Name: networksName, Needed: true, Found: "bridges, namespaces, nftables"}
 	c.Fix = "the daemon needs CAP_NET_ADMIN and CAP_SYS_ADMIN and a kernel with nf_tables, bridge and veth; it never runs steps on the host's network instead"
-	if err := network.Probe(); err != nil {
+	if err := ask(); err != nil {
 		c.Found = err.Error()
 		return c
 	}

@@ -28,6 +28,7 @@ import (
 const (
 	firstPause    = 50 * time.Millisecond
 	longestPause  = 30 * time.Second
+	firstStarts   = 3 // of an engine that says each time why it cannot serve
 	faultyDeaths  = 5
 	faultyWithin  = time.Minute
 	startTimeout  = 30 * time.Second
@@ -123,6 +124,7 @@ func (c *child) supervise(ctx context.Context) error {
 		files = append(files, f)
 	}
 	pause := firstPause
+	served := false // or died of something else than a refusal
 	var deaths []time.Time
 	for {
 		began := time.Now()
@@ -130,8 +132,9 @@ func (c *child) supervise(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if final := finalError(err); final != nil && c.health().Restarts == 0 {
-			return final
+		refused, final := refusal(err)
+		if served = served || !refused; !served && (final || len(deaths) >= firstStarts-1) {
+			return err
 		}
 		if time.Since(began) > faultyWithin {
 			pause = firstPause
@@ -274,13 +277,11 @@ type statusError struct{ control.Status }
 
 func (e *statusError) Error() string { return "build engine: " + e.Status.Error }
 
-// finalError is err if starting again cannot help.
-func finalError(err error) error {
-	var s *statusError
-	if errors.As(err, &s) && s.Final {
-		return s
-	}
-	return nil
+// refusal says whether err is what a child said instead of becoming ready, and
+// whether any other child would say the same.
+func refusal(err error) (refused, final bool) {
+	s, refused := errors.AsType[*statusError](err)
+	return refused, refused && s.Final
 }
 
 func recent(times []time.Time) []time.Time {

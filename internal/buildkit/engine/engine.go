@@ -127,7 +127,7 @@ func open(ctx context.Context, c control.Config) (*engine, error) {
 		}
 	}
 	if e.builds, err = e.pool.Bridge(ctx, "builds", network.BridgeOptions{Isolated: true}); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", network.ErrCapability, err)
 	}
 	e.runs = newRuns(e)
 	e.kit, err = compose(ctx, e)

@@ -49,7 +49,9 @@ func installFilter(name, ours string, pool netip.Prefix) (*filter, error) {
 	f.addForward(c, t)
 	f.addInput(c, t)
 	f.addMasquerade(c, t, pool)
-	if err := c.Flush(); err != nil {
+	if err := c.Flush(); errors.Is(err, unix.EPERM) {
+		return nil, fmt.Errorf("%w: CAP_NET_ADMIN does not hold for this network namespace: install nftables table %s: %w", ErrCapability, name, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: install nftables table %s: %w", ErrCapability, name, err)
 	}
 	return f, nil

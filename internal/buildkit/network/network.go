@@ -206,6 +206,26 @@ func Probe() error {
 	return nil
 }
 
+// Try does for real what runs rest on, and takes it back: a packet filter, a
+// bridge, and a namespace attached to it. Its error wraps ErrCapability.
+func Try(ctx context.Context) (err error) {
+	p := &Pool{Instance: fmt.Sprintf("%05d", os.Getpid()%100_000)}
+	if err := p.Open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	b, err := p.Bridge(ctx, "trial", BridgeOptions{Isolated: true})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCapability, err)
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	e, err := b.Attach(ctx, "")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCapability, err)
+	}
+	return e.Close()
+}
+
 // hostPrefixes are the networks that the host has an address in or a route to.
 func hostPrefixes() ([]netip.Prefix, error) {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)

@@ -382,8 +382,12 @@ func plain(err error) string {
 	if st, ok := status.FromError(err); ok {
 		text = st.Message()
 	}
+	text = outOfContext.ReplaceAllString(text, "$1 is a link that leads out of the context: put the file itself there")
 	return strings.TrimPrefix(text, "failed to solve: ")
 }
+
+// outOfContext is what os.Root says of a COPY by way of a link.
+var outOfContext = regexp.MustCompile(`[a-z]+at (\S+): path escapes from parent`)
 
 // folderKey names a folder to BuildKit's own diffing.
 func folderKey(op *steps.BuildOp, path string) string {

@@ -4,6 +4,7 @@ package container
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -129,22 +130,42 @@ func (c Cgroups) OOMKills(path string) int {
 }
 
 // HitMemoryLimit says that the group at path, or one below it, has ever run
-// into its memory limit.
+// into the memory limit of the group at path.
 func (c Cgroups) HitMemoryLimit(path string) bool {
 	if c.Unified() {
 		return c.OOMKills(path) > 0
 	}
-	b, err := os.ReadFile(filepath.Join(c.root(), "memory", path, "memory.failcnt"))
-	return err == nil && strings.TrimSpace(string(b)) != "0"
+	// Kernels of today count no failures of the group that has the limit.
+	dir := filepath.Join(c.root(), "memory", path)
+	b, err := os.ReadFile(filepath.Join(dir, "memory.failcnt"))
+	return err == nil && strings.TrimSpace(string(b)) != "0" ||
+		sameContent(filepath.Join(dir, "memory.max_usage_in_bytes"), filepath.Join(dir, "memory.limit_in_bytes"))
 }
 
-// HitPIDLimit says that a fork in the group at path has been refused.
+func sameContent(a, b string) bool {
+	in, err1 := os.ReadFile(a)
+	other, err2 := os.ReadFile(b)
+	return err1 == nil && err2 == nil && bytes.Equal(in, other)
+}
+
+// HitPIDLimit says that the group at path has had as many processes as it may.
 func (c Cgroups) HitPIDLimit(path string) bool {
-	file := filepath.Join(c.root(), "pids", path, "pids.events")
+	return c.RefusedForks(path) > 0 ||
+		sameContent(filepath.Join(c.pids(path), "pids.peak"), filepath.Join(c.pids(path), "pids.max"))
+}
+
+// RefusedForks is how many forks were refused because of a limit. Version 1
+// and older kernels count them in the group that forked; newer ones with
+// version 2 in the group that has the limit.
+func (c Cgroups) RefusedForks(path string) int {
+	return counter(filepath.Join(c.pids(path), "pids.events"), "max")
+}
+
+func (c Cgroups) pids(path string) string {
 	if c.Unified() {
-		file = filepath.Join(c.root(), path, "pids.events")
+		return filepath.Join(c.root(), path)
 	}
-	return counter(file, "max") > 0
+	return filepath.Join(c.root(), "pids", path)
 }
 
 // Kill sends SIGKILL to every process in the group at path and below, until

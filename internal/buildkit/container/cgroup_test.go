@@ -85,3 +85,24 @@ func TestCgroupsV1(t *testing.T) {
 		t.Error("want the process limit hit and the memory limit not")
 	}
 }
+
+// TestHitLimits reads what kernels say of a group whose limit was met by one
+// below it.
+func TestHitLimits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files        map[string]string
+		memory, pids bool
+	}{
+		"memory":        {map[string]string{"memory/g/memory.failcnt": "0\n", "memory/g/memory.max_usage_in_bytes": "4096\n", "memory/g/memory.limit_in_bytes": "4096\n"}, true, false},
+		"older kernels": {map[string]string{"memory/g/memory.failcnt": "7\n"}, true, false},
+		"version 1":     {map[string]string{"pids/g/pids.events": "max 0\n", "pids/g/pids.max": "60\n", "pids/g/pids.peak": "60\n"}, false, true},
+		"version 2":     {map[string]string{"cgroup.controllers": "pids", "g/pids.events": "max 3\n", "g/memory.events": "oom_kill 0\n"}, false, true},
+		"neither":       {map[string]string{"pids/g/pids.events": "max 0\n", "pids/g/pids.max": "60\n", "pids/g/pids.peak": "59\n", "memory/g/memory.failcnt": "0\n", "memory/g/memory.max_usage_in_bytes": "4095\n", "memory/g/memory.limit_in_bytes": "4096\n"}, false, false},
+		"no limit":      {map[string]string{"pids/g/pids.max": "max\n", "pids/g/pids.peak": "59\n"}, false, false},
+	} {
+		c := fixture(t, tt.files)
+		if memory, pids := c.HitMemoryLimit("/g"), c.HitPIDLimit("/g"); memory != tt.memory || pids != tt.pids {
+			t.Errorf("%s: memory %v, processes %v; want %v, %v", name, memory, pids, tt.memory, tt.pids)
+		}
+	}
+}

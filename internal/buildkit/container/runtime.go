@@ -68,6 +68,7 @@ func (r *Runtime) Start(ctx context.Context, id, bundle string, spec *specs.Spec
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the daemon
 	p := &Process{runtime: r, id: id, cgroup: spec.Linux.CgroupsPath, ended: make(chan struct{})}
+	p.refused = r.Cgroups.RefusedForks(filepath.Dir(p.cgroup))
 	if err := cmd.Run(); err != nil {
 		_ = p.remove()
 		return nil, startError(logFile, err)
@@ -107,6 +108,7 @@ type Process struct {
 	runtime *Runtime
 	id      string
 	cgroup  string
+	refused int // forks in the group above, until now
 	pid     int
 
 	ended chan struct{} // closed once exit is set
@@ -188,7 +190,7 @@ func (p *Process) wait() {
 		p.exit.Code = 128 + int(status.Signal())
 	}
 	p.exit.OOM = p.runtime.Cgroups.OOMKills(p.cgroup) > 0
-	p.exit.PIDs = p.runtime.Cgroups.HitPIDLimit(p.cgroup)
+	p.exit.PIDs = p.runtime.Cgroups.RefusedForks(p.cgroup) > 0 || p.runtime.Cgroups.RefusedForks(filepath.Dir(p.cgroup)) > p.refused
 	close(p.ended)
 }
 

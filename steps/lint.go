@@ -166,7 +166,7 @@ func (p *parser) lintAliases() {
 	if hasAliases(p.raw.version) {
 		return
 	}
-	names := (&executor{}).runAliases()
+	names := RunValues{}.aliases()
 	for _, m := range dollarName.FindAllSubmatchIndex(p.src, -1) {
 		if _, ok := names[string(p.src[m[2]:m[3]])]; ok {
 			line, column := position(p.src, m[0])

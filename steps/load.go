@@ -34,12 +34,7 @@ func LintFile(name string, src []byte, v Values, o Options) ([]Warning, error) {
 		return nil, err
 	}
 	_, err = r.Parse(name, o)
-	o.ImageAliases, o.marks = r.aliases, r.marks
-	warnings := Lint(name, r.text, o)
-	for i := range warnings {
-		warnings[i].Fault = r.place(warnings[i].Fault)
-	}
-	return warnings, err
+	return r.Lint(name, o), err
 }
 
 // DeclaredSecrets are the secrets that a file asks for. Whatever else is wrong

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"acrd/internal/api"
@@ -18,6 +19,7 @@ import (
 type buildFlags struct {
 	images, args, secretArgs     []string
 	file, target, platform       string
+	isolation                    string
 	noPush, noCache, pull, push  bool
 	labels, secrets, ssh         []string
 	pass                         []string // words for docker build's own parser
@@ -46,6 +48,9 @@ Ctrl-C cancels the build.`)
 	if err := f.wait.check(s.stdout); err != nil {
 		return err
 	}
+	if err := checkIsolation(f.isolation); err != nil {
+		return err
+	}
 	conn, err := f.common.server.connect(ctx, s)
 	if err != nil {
 		return err
@@ -62,6 +67,7 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVar(&f.secretArgs, "secret-build-arg", nil, "build argument whose value is not shown; it stays in the image's history, so prefer --secret (repeat)")
 	fs.StringVar(&f.target, "target", "", "stage to build")
 	fs.StringVar(&f.platform, "platform", "", "platforms to build for: linux/amd64,linux/arm64")
+	fs.StringVar(&f.isolation, "isolation", "", "default; the others, process and hyperv, need Windows")
 	fs.BoolVar(&f.noCache, "no-cache", false, "do not use the build cache")
 	fs.BoolVar(&f.pull, "pull", false, "ask for newer base images even if some are here")
 	fs.StringArrayVar(&f.labels, "label", nil, "label NAME=VALUE (repeat)")
@@ -187,6 +193,9 @@ func (f *buildFlags) request(s *session) (*api.RunRequest, map[string]steps.Dial
 	if len(f.images) == 0 && !f.noPush {
 		fmt.Fprintln(s.stderr, "'--image or -t' is not provided. Skipping image push after build.")
 	}
+	if slices.ContainsFunc(f.images, func(name string) bool { return strings.Contains(name, ".Build.ID") }) {
+		fmt.Fprintln(s.stderr, ".Build.ID is no longer supported as valid substitution, use .Run.ID instead.")
+	}
 	if f.pull {
 		req.BuildFlags = append(req.BuildFlags, "--pull")
 	}
@@ -217,6 +226,17 @@ func (f *buildFlags) request(s *session) (*api.RunRequest, map[string]steps.Dial
 	}
 	agents, err := f.findAgents(s, req)
 	return req, agents, err
+}
+
+// checkIsolation knows acb's words, of which Linux has but the default.
+func checkIsolation(word string) error {
+	switch word {
+	case "", "default":
+		return nil
+	case "process", "hyperv":
+		return &usageError{fmt.Sprintf("--isolation %s: acrd builds on Linux, for Linux", word)}
+	}
+	return &usageError{"invalid isolation: " + word}
 }
 
 // buildPlatform accepts az's os[/arch[/variant]] and docker's lists.

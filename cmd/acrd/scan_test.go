@@ -256,3 +256,23 @@ func TestScan(t *testing.T) {
 		})
 	}
 }
+
+// TestVectorsAreCurrent holds the copies in testdata to the shared vectors,
+// where there are any.
+func TestVectorsAreCurrent(t *testing.T) {
+	shared := filepath.Join("..", "..", "..", "shared", "vectors")
+	if _, err := os.Stat(shared); err != nil {
+		t.Skip("no shared vectors")
+	}
+	for _, kind := range []string{"scan", "cli-build"} {
+		want, err := filepath.Glob(filepath.Join(shared, kind, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range want {
+			if ours := filepath.Join("testdata", "vectors", kind, filepath.Base(file)); read(t, ours) != read(t, file) {
+				t.Errorf("%s is not %s", ours, file)
+			}
+		}
+	}
+}

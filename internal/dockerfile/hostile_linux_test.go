@@ -121,3 +121,31 @@ func processorTime(t *testing.T) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// FuzzHostile looks for what a scan takes long for when there is much of it.
+func FuzzHostile(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"FROM a\n", "COPY --from=b / /\n", ""},
+		{"FROM a\nRUN <<", "${a:-\\\n", "}"},
+		{"FROM a\nONBUILD \\\n", "ONBUILD \\\n", "RUN x\n"},
+		{"ARG A=${A", "//?/x", "}\nFROM $A\n"},
+		{"# c\nARG ", "a=$a \\\n", "b\nFROM $a\n"},
+		{"FROM a\nCOPY ", "<<a \\\n", " /x\na\n"},
+		{"FROM a AS b\nONBUILD RUN --mount=from=c,target=/x ls\n", "FROM b AS b\n", "COPY --from=b / /\n"},
+		{"FROM a\nLABEL ", "a='b' \\\n", "\n"},
+		{"FROM --platform=${A:-linux} ", "$A", "\n"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, head, unit, tail string) {
+		if len(unit) == 0 || len(head)+len(tail) > size {
+			return
+		}
+		src := head + fill(unit) + tail
+		began := processorTime(t)
+		_, _ = Read([]byte(src), Options{})
+		if took := processorTime(t) - began; took > 2*time.Second { // fuzzing itself slows by a factor
+			t.Errorf("%.200q, then %q, then %.200q: %v", head, unit, tail, took)
+		}
+	})
+}

@@ -32,7 +32,8 @@ var layers = map[string][]string{
 	"internal/api":        {"runner", "steps", "internal/logs"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
-	"runner":              {"steps"},
+	"runner":              {"steps", "runner/mask"},
+	"runner/mask":         {},
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 

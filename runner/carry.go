@@ -53,7 +53,7 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 		r.log().Error("run could not be saved", "run", run.ID, "err", e)
 	}
 	untrack()
-	if e := log.Close(); e != nil {
+	if e := r.closeLog(after, run.ID, log); e != nil {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
 	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)

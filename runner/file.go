@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/runner/mask"
 	"acrd/steps"
 )
 
@@ -77,7 +78,7 @@ func (f *taskFile) trial() (*steps.File, error) {
 	}
 	some := map[string]string{}
 	for _, s := range declared {
-		some[s.ID] = mask
+		some[s.ID] = mask.Mark
 	}
 	file, err := f.load(some)
 	if err != nil && len(declared) > 0 {

@@ -56,13 +56,26 @@ type Store interface {
 
 // Logs keep what runs print.
 type Logs interface {
+	// Create begins the log of a run that has none.
 	Create(run string) (Log, error)
+	// Reopen goes on with the log of a run that another daemon has begun; if
+	// there is none, it begins one.
+	Reopen(run string) (Log, error)
+	// Archive puts away the log of a run that has ended for good. It can be
+	// read as before. To archive one again does nothing.
+	Archive(ctx context.Context, run string) error
+	// Remove removes a log, archived or not. One that is not there is no
+	// error; one that is being written is.
+	Remove(ctx context.Context, run string) error
 }
 
 // A Log is what one run prints. It is safe for concurrent use.
 type Log interface {
 	// Write adds text of a step; the step "" is the daemon itself.
 	Write(step string, b []byte) error
+	// End says that a step will write no more. What was kept of the end of
+	// a very long output is written now.
+	End(step string) error
 	// Progress adds one message of a build's progress, for displays.
 	Progress(step string, b []byte) error
 	// Close says that nothing more will come.
@@ -210,9 +223,17 @@ func (r *Runner) Cancel(ctx context.Context, id string) error {
 	if log := r.takeLog(id); log != nil {
 		t := newTranscript(log, run)
 		t.notice("Run ID: %s was canceled before it started", id)
-		return log.Close()
+		return r.closeLog(ctx, id, log)
 	}
 	return nil
+}
+
+// closeLog ends the log of a run that has ended for good, and puts it away.
+func (r *Runner) closeLog(ctx context.Context, run string, log Log) error {
+	if err := log.Close(); err != nil {
+		return err
+	}
+	return r.Logs.Archive(ctx, run)
 }
 
 // takeLog hands over the log of a run that was queued; nil if somebody else

@@ -5,21 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
+	"acrd/runner/mask"
 	"acrd/steps"
 )
 
 // A transcript writes a run's log in acb's form: its own lines with the time
 // before them, and between them what containers print, as they print it. Where
 // steps may run side by side, each of their lines begins with the step's id,
-// so that they can be told apart.
+// so that they can be told apart. No secret of the run is in what it writes.
 type transcript struct {
-	log      Log
-	secrets  []string
-	redactor *redactor
+	log     Log
+	secrets []string
+	masker  *mask.Masker
 
 	mu       sync.Mutex // guards what follows, and the order of lines
 	prefixed bool
@@ -34,17 +37,25 @@ func newTranscript(log Log, run *Run) *transcript {
 
 // know hides these texts from now on. It is for the time before steps run.
 func (t *transcript) know(secrets []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.secrets = append(t.secrets, secrets...)
-	t.redactor = newRedactor(t.secrets)
+	t.masker = mask.New(t.secrets)
+	for _, w := range t.steps {
+		_ = w.put(w.mask.Rest())
+		w.mask = t.masker.Stream()
+	}
 }
 
 // notice writes one line of our own.
 func (t *transcript) notice(format string, args ...any) {
-	line := time.Now().UTC().Format("2006/01/02 15:04:05 ") + fmt.Sprintf(format, args...) + "\n"
+	line := time.Now().UTC().Format(timeFormat) + fmt.Sprintf(format, args...) + "\n"
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_ = t.log.Write("", t.redactor.once([]byte(line)))
+	_ = t.log.Write("", t.masker.Text([]byte(line)))
 }
+
+const timeFormat = "2006/01/02 15:04:05 "
 
 // arrange decides how output is told apart, before there is any.
 func (t *transcript) arrange(file *steps.File) {
@@ -59,8 +70,11 @@ func (t *transcript) step(id string) io.Writer {
 	defer t.mu.Unlock()
 	w, ok := t.steps[id]
 	if !ok {
-		w = &stepWriter{t: t, id: id, mask: t.redactor.stream()}
-		if t.prefixed && id != "" {
+		w = &stepWriter{t: t, id: id, mask: t.masker.Stream(), left: math.MaxInt64}
+		switch {
+		case id == "":
+			w.left = mostOfSource
+		case t.prefixed:
 			w.prefix = []byte(id + " | ")
 		}
 		t.steps[id] = w
@@ -68,79 +82,119 @@ func (t *transcript) step(id string) io.Writer {
 	return w
 }
 
-func (t *transcript) progress(id string) io.Writer { return progressWriter{t, id} }
-
-type progressWriter struct {
-	t  *transcript
-	id string
-}
-
-func (w progressWriter) Write(b []byte) (int, error) {
-	return len(b), w.t.log.Progress(w.id, w.t.redactor.once(b))
-}
-
-// flush writes what a step has left of an unfinished line.
+// flush writes what a step has left of an unfinished line, and says that it
+// has ended.
 func (t *transcript) flush(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w, ok := t.steps[id]; ok {
 		w.flush()
 	}
+	_ = t.log.End(id)
 }
 
-// A stepWriter writes one step's output: whole lines with a prefix, or
+const (
+	// longestLine is where a line without end is broken.
+	longestLine = 64 << 10
+	// mostOfSource is how much what fetches the source may print. Steps have
+	// the log's own limit.
+	mostOfSource = 1 << 20
+)
+
+// A stepWriter writes one step's output, masked: whole lines with a prefix, or
 // everything as it comes.
 type stepWriter struct {
 	t      *transcript
 	id     string
 	prefix []byte
-	mask   *maskStream
-	line   []byte // an unfinished line, if there is a prefix
+	mask   *mask.Stream
+	left   int64  // how much more is written
+	column int    // length of the line that is being written
+	line   []byte // that line, if there is a prefix
+	out    []byte
 }
-
-// longestLine is where a line without end is broken.
-const longestLine = 64 << 10
 
 func (w *stepWriter) Write(b []byte) (int, error) {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
-	return len(b), w.put(w.mask.next(b))
+	return len(b), w.put(w.mask.Next(b))
 }
 
 // put is called with the transcript locked.
 func (w *stepWriter) put(b []byte) error {
-	if w.prefix == nil {
-		if len(b) == 0 {
-			return nil
-		}
-		return w.t.log.Write(w.id, b)
-	}
-	var out []byte
-	for len(b) > 0 {
-		end := bytes.IndexByte(b, '\n') + 1
-		if end == 0 {
-			end = len(b)
-		}
-		w.line = append(w.line, b[:end]...)
-		b = b[end:]
-		if w.line[len(w.line)-1] == '\n' || len(w.line) >= longestLine {
-			out = append(out, w.prefix...)
-			out = append(out, w.line...)
-			if w.line[len(w.line)-1] != '\n' {
-				out = append(out, '\n')
-			}
-			w.line = w.line[:0]
-		}
-	}
-	if len(out) == 0 {
+	if w.left < 0 {
 		return nil
 	}
-	return w.t.log.Write(w.id, out)
+	if w.left -= int64(len(b)); w.left < 0 {
+		b = []byte("[what follows is left out]\n")
+	}
+	w.out = w.out[:0]
+	switch {
+	case w.prefix != nil:
+		w.putLines(b)
+	case w.column+len(b) <= longestLine:
+		w.column += len(b)
+		if end := bytes.LastIndexByte(b, '\n'); end >= 0 {
+			w.column = len(b) - end - 1
+		}
+		w.out = append(w.out, b...)
+	default:
+		for len(b) > 0 {
+			var part []byte
+			var broken bool
+			part, b, broken = w.cut(b)
+			w.out = append(w.out, part...)
+			if broken {
+				w.out = append(w.out, '\n')
+			}
+		}
+	}
+	if len(w.out) == 0 {
+		return nil
+	}
+	return w.t.log.Write(w.id, w.out)
+}
+
+func (w *stepWriter) putLines(b []byte) {
+	for len(b) > 0 {
+		var part []byte
+		var broken bool
+		part, b, broken = w.cut(b)
+		w.line = append(w.line, part...)
+		if w.column > 0 {
+			return // more of the line may come
+		}
+		w.out = append(append(w.out, w.prefix...), w.line...)
+		if broken {
+			w.out = append(w.out, '\n')
+		}
+		w.line = w.line[:0]
+	}
+}
+
+// cut takes off b what belongs to the line that is being written: up to its
+// end, or as much as a line may have, which is then broken.
+func (w *stepWriter) cut(b []byte) (part, rest []byte, broken bool) {
+	room := longestLine - w.column
+	end := bytes.IndexByte(b[:min(len(b), room+1)], '\n') + 1
+	if end == 0 && len(b) <= room {
+		w.column += len(b)
+		return b, nil, false
+	}
+	w.column = 0
+	if end > 0 {
+		return b[:end], b[end:], false
+	}
+	end = room
+	for end > max(0, room-utf8.UTFMax) && !utf8.RuneStart(b[end]) { // no character is broken
+		end--
+	}
+	return b[:end], b[end:], true
 }
 
 func (w *stepWriter) flush() {
-	_ = w.put(w.mask.rest())
-	if len(w.line) > 0 {
+	_ = w.put(w.mask.Rest())
+	if w.prefix != nil && w.column > 0 {
 		_ = w.put([]byte("\n"))
 	}
 }
@@ -149,6 +203,9 @@ func (w *stepWriter) flush() {
 func (t *transcript) setUp(run *Run, file *steps.File) {
 	if file.Version >= "v1.1.0" {
 		t.notice("Alias support enabled for version >= 1.1.0, please see https://aka.ms/acr/tasks/task-aliases for more information.")
+	}
+	if n := tooShort(t.secrets); n > 0 {
+		t.notice("%d secret values are shorter than %d bytes: those are not hidden in this log", n, mask.Shortest)
 	}
 	for _, tag := range run.Request.adopted() {
 		t.notice("%s names a registry that this run has no credential for: the image is %s", tag, run.Request.prefixed(tag))
@@ -185,7 +242,7 @@ func (t *transcript) report(run *Run) {
 	t.notice("The following dependencies were found:")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_ = t.log.Write("", []byte("\n"+DependencyYAML(deps)+"\n"))
+	_ = t.log.Write("", t.masker.Text([]byte("\n"+DependencyYAML(deps)+"\n")))
 }
 
 // end is the last line.

@@ -44,6 +44,7 @@ type daemonOptions struct {
 	limits                control.Limits
 	plainHTTP             []string
 	imageAliases          map[string]string
+	logArchive            string // empty is a folder of the state
 	debug                 bool
 	log                   *slog.Logger
 	// followed says that others than this process may follow its runs.
@@ -196,8 +197,11 @@ func (d *daemon) openParts(ctx context.Context) error {
 	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
 	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher}
 	d.openEngine()
-	lg := &logs.Dir{Path: d.path("logs")}
 	st := &store.Memory{Counter: d.path("run-counter")}
+	lg, err := d.openLogs(ctx, st)
+	if err != nil {
+		return err
+	}
 	d.runner = &runner.Runner{
 		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
@@ -211,6 +215,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", d.registry)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("/", api.Guard(management.Handler(), token))
 	d.handler = api.Protect(d.traffic.watch(mux), append(d.hosts, "localhost", "127.0.0.1", "::1", hostOnly(d.listen)))
 	return nil

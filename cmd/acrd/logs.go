@@ -59,7 +59,21 @@ func (v *server) openLog(ctx context.Context, id string, o api.LogOptions) (io.R
 	if err != nil {
 		return nil, err
 	}
-	return readLog(ctx, &logs.Dir{Path: filepath.Join(state, "logs")}, id, o)
+	dir, err := openLogs(ctx, state, "")
+	if err != nil {
+		return nil, err
+	}
+	return readLog(ctx, dir, id, o)
+}
+
+// openLogs are the logs of a state folder. Those of ended runs are in archive,
+// see logs.OpenBucket; empty is a folder beside the others.
+func openLogs(ctx context.Context, state, archive string) (*logs.Dir, error) {
+	bucket, err := logs.OpenBucket(ctx, orDefault(archive, filepath.Join(state, "log-archive")))
+	if err != nil {
+		return nil, err
+	}
+	return &logs.Dir{Path: filepath.Join(state, "logs"), Bucket: bucket}, nil
 }
 
 func askLog(ctx context.Context, c *api.Client, id string, o api.LogOptions) (io.ReadCloser, error) {
@@ -82,7 +96,7 @@ func askLog(ctx context.Context, c *api.Client, id string, o api.LogOptions) (io
 
 func readLog(ctx context.Context, dir *logs.Dir, id string, o api.LogOptions) (log io.ReadCloser, err error) {
 	if id == "" {
-		if id, err = dir.Latest(); err != nil {
+		if id, err = dir.Latest(ctx); err != nil {
 			return nil, err
 		}
 		if id == "" {

@@ -1,19 +1,27 @@
-// Package logs keeps what runs print, as files: one folder a run, in it the
-// text as a user reads it, an index of which step wrote which part, and the
-// progress messages of builds. Never SQL: logs are large, written once, and
-// read from any offset.
+// Package logs keeps what runs print.
+//
+// While a run goes on, its log is a folder of files: the text as a user reads
+// it, an index of which step wrote which part, and the progress messages of
+// builds. When the run has ended for good, the folder becomes one compressed
+// object in a bucket, which is a folder too unless somebody wants it
+// elsewhere. Both are read from any byte and by step. Never SQL: logs are
+// large, written once, and read from any offset.
 package logs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"hash/fnv"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"gocloud.dev/gcerrors"
 
 	"acrd/runner"
 )
@@ -21,27 +29,35 @@ import (
 // ErrNone says that there is no log of that run.
 var ErrNone = errors.New("no log of that run")
 
-// A Dir keeps logs in a folder. It is safe for concurrent use by one process.
+// ErrLive says that the log is being written.
+var ErrLive = errors.New("the log is being written")
+
+// A Dir keeps logs. It is safe for concurrent use by one process, which must
+// be the only one that writes to Path.
 type Dir struct {
+	// Path is the folder of the logs that are not archived.
 	Path string
+	// Bucket is where the logs of ended runs are. Without one they stay in
+	// Path.
+	Bucket *Bucket
+	// StepLimit is how many bytes of a step's output are kept; 0 means 64 MiB.
+	StepLimit int64
+	// Key signs links, see Link. Who has it can read every log.
+	Key []byte
+	// Outcome is what a run has ended as, for those who follow its log by a
+	// link. If it is nil, they learn only that it has ended.
+	Outcome func(ctx context.Context, run string) (runner.Status, error)
 
 	mu   sync.Mutex // guards live
 	live map[string]*log
-}
 
-// Latest is the run whose log was begun last; empty if there is none.
-func (d *Dir) Latest() (string, error) {
-	entries, err := os.ReadDir(d.Path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("list logs: %w", err)
-	}
-	latest := ""
-	for _, e := range entries { // ids grow in length, then in the alphabet
-		if n := e.Name(); validRun.MatchString(n) && (len(n) > len(latest) || len(n) == len(latest) && n > latest) {
-			latest = n
-		}
-	}
-	return latest, nil
+	// Whoever makes or removes the files of a run holds one of these, by the
+	// run's id.
+	turns [64]sync.Mutex
+
+	unpackOnce sync.Once
+	unpack     *zstd.Decoder
+	unpackErr  error
 }
 
 // The files of a run's folder.
@@ -51,34 +67,20 @@ const (
 	progressFile = "progress"
 )
 
+// leaving begins the name of a folder that is being removed.
+const leaving = ".leaving-"
+
 var validRun = regexp.MustCompile(`^[a-z0-9]+$`)
 
-// Create begins the log of a run.
-func (d *Dir) Create(run string) (runner.Log, error) {
-	if !validRun.MatchString(run) {
-		return nil, fmt.Errorf("run id %q is not valid", run)
-	}
-	dir := filepath.Join(d.Path, run)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create log: %w", err)
-	}
-	l := &log{dir: d, run: run, changed: make(chan struct{})}
-	for _, f := range []struct {
-		name string
-		file **os.File
-	}{{textFile, &l.text}, {indexFile, &l.index}, {progressFile, &l.progress}} {
-		var err error
-		if *f.file, err = os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
-			return nil, errors.Join(fmt.Errorf("create log: %w", err), l.closeFiles())
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.live == nil {
-		d.live = map[string]*log{}
-	}
-	d.live[run] = l
-	return l, nil
+func (d *Dir) folder(run string) string { return filepath.Join(d.Path, run) }
+
+// turn waits until nobody else makes or removes files of the run.
+func (d *Dir) turn(run string) (done func()) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(run))
+	m := &d.turns[h.Sum32()%uint32(len(d.turns))]
+	m.Lock()
+	return m.Unlock
 }
 
 func (d *Dir) isLive(run string) *log {
@@ -87,159 +89,140 @@ func (d *Dir) isLive(run string) *log {
 	return d.live[run]
 }
 
-// A log is one that is being written.
-type log struct {
-	dir *Dir
-	run string
-
-	mu                    sync.Mutex // guards what follows
-	text, index, progress *os.File
-	size                  int64
-	open                  span          // the part that the last step is writing
-	changed               chan struct{} // closed and renewed with every write
-	closed                bool
+// Latest is the run whose log was begun last; empty if there is none.
+func (d *Dir) Latest(ctx context.Context) (string, error) {
+	latest := ""
+	err := d.each(ctx, func(run string) {
+		if len(run) > len(latest) || len(run) == len(latest) && run > latest { // ids grow in length, then in the alphabet
+			latest = run
+		}
+	})
+	return latest, err
 }
 
-// A span is a part of the text that one step has written.
-type span struct {
-	From int64  `json:"from"`
-	To   int64  `json:"to"`
-	Step string `json:"step"`
-}
-
-func (l *log) Write(step string, b []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return os.ErrClosed
+// each visits the runs that have a log. Some may be visited twice.
+func (d *Dir) each(ctx context.Context, visit func(run string)) error {
+	entries, err := os.ReadDir(d.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list logs: %w", err)
 	}
-	n, err := l.text.Write(b)
-	if l.open.Step != step {
-		err = errors.Join(err, l.endSpan())
-		l.open = span{From: l.size, Step: step}
+	for _, e := range entries {
+		if validRun.MatchString(e.Name()) {
+			visit(e.Name())
+		}
 	}
-	l.size += int64(n)
-	l.open.To = l.size
-	l.tell()
-	return err
-}
-
-func (l *log) Progress(step string, b []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return os.ErrClosed
-	}
-	_, err := l.progress.Write(b)
-	l.tell()
-	return err
-}
-
-func (l *log) Close() error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	if d.Bucket == nil {
 		return nil
 	}
-	l.closed = true
-	err := errors.Join(l.endSpan(), l.closeFiles())
-	l.tell()
-	l.mu.Unlock()
-
-	l.dir.mu.Lock()
-	delete(l.dir.live, l.run)
-	l.dir.mu.Unlock()
-	return err
+	return d.Bucket.each(ctx, visit)
 }
 
-// endSpan is called with the lock held.
-func (l *log) endSpan() error {
-	if l.open.To == l.open.From {
+// Size is how many bytes the log of a run takes where it is kept. No log is 0
+// bytes.
+func (d *Dir) Size(ctx context.Context, run string) (int64, error) {
+	if !validRun.MatchString(run) {
+		return 0, ErrNone
+	}
+	var size int64
+	for _, name := range []string{textFile, indexFile, progressFile} {
+		info, err := os.Stat(filepath.Join(d.folder(run), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("size of log: %w", err)
+		}
+		if err == nil {
+			size += info.Size()
+		}
+	}
+	if d.Bucket == nil {
+		return size, nil
+	}
+	a, err := d.Bucket.blobs.Attributes(ctx, key(run))
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return size, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("size of log: %w", err)
+	}
+	return size + a.Size, nil
+}
+
+// Remove removes a log, archived or not. One that is not there is no error;
+// one that is being written is ErrLive.
+func (d *Dir) Remove(ctx context.Context, run string) error {
+	if !validRun.MatchString(run) {
+		return ErrNone
+	}
+	defer d.turn(run)()
+	if d.isLive(run) != nil {
+		return fmt.Errorf("remove log of run %s: %w", run, ErrLive)
+	}
+	if err := d.removeFolder(run); err != nil {
+		return err
+	}
+	if d.Bucket == nil {
 		return nil
 	}
-	return json.NewEncoder(l.index).Encode(l.open)
+	if err := d.Bucket.blobs.Delete(ctx, key(run)); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("remove log of run %s: %w", run, err)
+	}
+	return nil
 }
 
-func (l *log) closeFiles() error {
+// removeFolder removes a run's folder at one stroke: half of one would look
+// like a log.
+func (d *Dir) removeFolder(run string) error {
+	aside := filepath.Join(d.Path, leaving+run)
+	err := os.RemoveAll(aside)
+	if err == nil {
+		err = os.Rename(d.folder(run), aside)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.RemoveAll(aside)
+	}
+	if err != nil {
+		return fmt.Errorf("remove log of run %s: %w", run, err)
+	}
+	return nil
+}
+
+// Recover looks after what an earlier daemon has left. Call it before runs
+// start. The logs of runs that have ended are finished, and archived; ended
+// must know for each run whether it has, and a run that nobody knows has. The
+// logs of other runs are left to Reopen.
+func (d *Dir) Recover(ctx context.Context, ended func(ctx context.Context, run string) (bool, error)) error {
+	entries, err := os.ReadDir(d.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list logs: %w", err)
+	}
 	var errs []error
-	for _, f := range []*os.File{l.text, l.index, l.progress} {
-		if f != nil {
-			errs = append(errs, f.Close())
+	for _, e := range entries {
+		run := e.Name()
+		if strings.HasPrefix(run, leaving) {
+			errs = append(errs, os.RemoveAll(filepath.Join(d.Path, run)))
+		}
+		if !validRun.MatchString(run) || d.isLive(run) != nil {
+			continue
+		}
+		switch over, err := ended(ctx, run); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("log of run %s: %w", run, err))
+		case over:
+			errs = append(errs, d.finish(ctx, run))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (l *log) tell() {
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-// snapshot says whether more can come, what will be closed when it does, and
-// which part is not in the index yet.
-func (l *log) snapshot() (more bool, changed <-chan struct{}, open span) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.closed, l.changed, l.open
-}
-
-// Open reads the text of a run from an offset. With follow, reading waits for
-// more until the run has ended or ctx has.
-func (d *Dir) Open(ctx context.Context, run string, offset int64, follow bool) (io.ReadCloser, error) {
-	return d.read(ctx, run, textFile, offset, follow)
-}
-
-// Progress reads the progress messages of a run, JSON lines, from the start.
-func (d *Dir) Progress(ctx context.Context, run string, follow bool) (io.ReadCloser, error) {
-	return d.read(ctx, run, progressFile, 0, follow)
-}
-
-func (d *Dir) read(ctx context.Context, run, name string, offset int64, follow bool) (io.ReadCloser, error) {
-	if !validRun.MatchString(run) {
-		return nil, ErrNone
-	}
-	live := d.isLive(run)
-	f, err := os.Open(filepath.Join(d.Path, run, name))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, ErrNone
-	}
+func (d *Dir) finish(ctx context.Context, run string) error {
+	l, err := d.Reopen(run)
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+		return err
 	}
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open log: %w", err)
+	if err := l.Close(); err != nil {
+		return err
 	}
-	if !follow {
-		live = nil
-	}
-	return &reader{ctx: ctx, file: f, live: live}, nil
+	return d.Archive(ctx, run)
 }
-
-// A reader reads a file that may be growing. It keeps its context because
-// io.Reader has no other place for one.
-type reader struct {
-	ctx  context.Context //nolint:containedctx // see above
-	file *os.File
-	live *log
-}
-
-func (r *reader) Read(b []byte) (int, error) {
-	for {
-		more, changed := false, (<-chan struct{})(nil)
-		if r.live != nil {
-			more, changed, _ = r.live.snapshot()
-		}
-		n, err := r.file.Read(b)
-		if n > 0 || !errors.Is(err, io.EOF) || !more {
-			return n, err
-		}
-		select {
-		case <-changed:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
-		}
-	}
-}
-
-func (r *reader) Close() error { return r.file.Close() }

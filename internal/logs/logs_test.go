@@ -163,7 +163,7 @@ func TestLatest(t *testing.T) {
 			create(t, d, run)
 		}
 		want := map[string]string{"": "", "ca1": "ca1", "caz": "caz", "ca9": "caz", "ca10": "ca10"}[run]
-		if got, err := d.Latest(); got != want || err != nil {
+		if got, err := d.Latest(t.Context()); got != want || err != nil {
 			t.Errorf("after %q: got %q, %v, want %q", run, got, err, want)
 		}
 	}

@@ -165,6 +165,10 @@ func (m *machine) scan(c *cursor, b []byte) {
 		if n.match > 0 {
 			c.find(c.back(int(n.match)), c.pos)
 		}
+		for n.count == 0 && c.state != root { // nothing longer can come
+			c.state = n.fail
+			n = &m.nodes[c.state]
+		}
 		if n.depth < gramSize && n.depth != grown {
 			// That was nothing. What it leaves is looked at as if it were
 			// new, for most texts that begin as little begin nothing.

@@ -27,6 +27,9 @@ func New(secrets []string) *Masker {
 	return &Masker{machine: build(needles)}
 }
 
+// Empty says that there is nothing to hide.
+func (m *Masker) Empty() bool { return m.machine == nil }
+
 // Text hides the secrets in a text that is whole. Text without one is returned
 // as it is.
 func (m *Masker) Text(b []byte) []byte {

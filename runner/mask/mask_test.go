@@ -216,7 +216,7 @@ func TestLongSecret(t *testing.T) {
 func TestHolds(t *testing.T) {
 	m := New([]string{"secret-value", pem})
 	for text, want := range map[string]string{
-		"plain\n": "plain\n", "no newline!": "no newline!", "a secre\n": "a secre\n", "a secre": "a ", "-----\n": "-----\n", "x secret-v\n": "x ",
+		"plain\n": "plain\n", "no newline!": "no newline!", "a secre\n": "a secre\n", "a secre": "a ", "-----\n": "-----\n", "x secret-v\n": "x ", "is secret-value\n": "is ***\n", "is secret-value": "is ***",
 	} {
 		if got := string(m.Stream().Next([]byte(text))); got != want {
 			t.Errorf("of %q, %q is shown, want %q", text, got, want)

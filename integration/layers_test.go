@@ -29,7 +29,7 @@ var layers = map[string][]string{
 	"internal/mounts":     {},
 	"internal/logs":       {"runner", "steps"},
 	"internal/store":      {"runner", "steps"},
-	"internal/api":        {"runner", "steps", "internal/logs"},
+	"internal/api":        {"runner", "steps", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
 	"runner":              {"steps", "runner/mask"},

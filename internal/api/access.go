@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"os"
@@ -40,19 +38,7 @@ func hostName(host string) string {
 
 // Guard lets in who has the owner's token, and who came through Owner.
 func Guard(next http.Handler, token string) http.Handler {
-	want := sha256.Sum256([]byte(token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(given))
-		if r.Context().Value(ownerKey{}) == nil && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			var body errorBody
-			body.Error.Code, body.Error.Message = "Unauthorized", "this needs the owner's token: give it in $ACRD_TOKEN; it is in the file 'token' of the daemon's state folder"
-			_ = reply(w, http.StatusUnauthorized, body)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return (&Gate{Owner: token}).Management(next)
 }
 
 type (

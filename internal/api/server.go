@@ -91,6 +91,9 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
 	if err := dec.Decode(&body); err != nil {
 		return &runner.InvalidError{Err: err}
 	}
+	if len(body.Entitlements) > 0 && !owns(r.Context()) {
+		return forbid(w, "entitlements are the owner's to grant: this token may submit runs without --allow")
+	}
 	req, err := body.request()
 	if err != nil {
 		return &runner.InvalidError{Err: err}

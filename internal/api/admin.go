@@ -1,0 +1,135 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"acrd/internal/secrets"
+	"acrd/runner"
+)
+
+// Admin serves what is the owner's alone: tokens, and secrets, whose values
+// come in and never go out. Mount it behind a Gate.
+type Admin struct {
+	Tokens  Tokens
+	Secrets *secrets.Local
+	Log     *slog.Logger // nil discards
+}
+
+// Handler serves everything below /acrd/v1.
+func (a *Admin) Handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := h(w, r); err != nil {
+				a.fail(w, r, err)
+			}
+		})
+	}
+	a.tokenRoutes(handle)
+	handle("GET "+adminRoot+"/secrets", a.listSecrets)
+	handle("PUT "+adminRoot+"/secrets/{name}", a.setSecret)
+	handle("DELETE "+adminRoot+"/secrets/{name}", a.deleteSecret)
+	return mux
+}
+
+func (a *Admin) listSecrets(w http.ResponseWriter, r *http.Request) error {
+	all, err := a.Secrets.List(r.Context())
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, struct {
+		Value []secrets.Info `json:"value"`
+	}{append([]secrets.Info{}, all...)})
+}
+
+// setSecret takes the value as the body itself, so that no JSON of it is ever
+// made.
+func (a *Admin) setSecret(w http.ResponseWriter, r *http.Request) error {
+	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, secrets.MaxValue))
+	if err != nil {
+		return err
+	}
+	if err := a.Secrets.Set(r.Context(), r.PathValue("name"), value); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *Admin) deleteSecret(w http.ResponseWriter, r *http.Request) error {
+	if err := a.Secrets.Delete(r.Context(), r.PathValue("name")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *Admin) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, code := statusCode(err)
+	switch {
+	case errors.Is(err, ErrTokenTaken):
+		status, code = http.StatusConflict, "Conflict"
+	case errors.Is(err, secrets.ErrNotFound):
+		status, code = http.StatusNotFound, "ResourceNotFound"
+	case errors.Is(err, secrets.ErrName):
+		status, code = http.StatusBadRequest, "BadRequest"
+	}
+	message := err.Error()
+	if status == http.StatusInternalServerError {
+		message = "the daemon could not do this; its log says why"
+		if a.Log != nil {
+			a.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
+	}
+	refuse(w, status, code, message)
+}
+
+// refuse answers with an error of ARM's form.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	var body errorBody
+	body.Error.Code, body.Error.Message = code, message
+	_ = reply(w, status, body)
+}
+
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(into); err != nil {
+		return &runner.InvalidError{Err: err}
+	}
+	return nil
+}
+
+// SetSecret keeps the value of a secret.
+func (c *Client) SetSecret(ctx context.Context, name string, value io.Reader) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.base+adminRoot+"/secrets/"+url.PathEscape(name), value)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return unwrapURL(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return problem(resp)
+	}
+	return nil
+}
+
+// Secrets lists the secrets that the daemon keeps, without their values.
+func (c *Client) Secrets(ctx context.Context) ([]secrets.Info, error) {
+	var page struct{ Value []secrets.Info }
+	err := c.call(ctx, http.MethodGet, adminRoot+"/secrets", nil, &page)
+	return page.Value, err
+}
+
+// DeleteSecret forgets a secret.
+func (c *Client) DeleteSecret(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, adminRoot+"/secrets/"+url.PathEscape(name), nil, nil)
+}

@@ -24,6 +24,7 @@ import (
 	"acrd/internal/logs"
 	"acrd/internal/mounts"
 	"acrd/internal/registry"
+	"acrd/internal/secrets"
 	"acrd/internal/source"
 	"acrd/internal/store"
 	"acrd/runner"
@@ -45,6 +46,8 @@ type daemonOptions struct {
 	plainHTTP             []string
 	imageAliases          map[string]string
 	logArchive            string // empty is a folder of the state
+	certificate           *api.Certificate // nil: no TLS
+	secrets               secrets.Config
 	debug                 bool
 	log                   *slog.Logger
 	// followed says that others than this process may follow its runs.
@@ -134,6 +137,9 @@ func (d *daemon) openListeners(ctx context.Context) error {
 		return &hostError{fmt.Errorf("%w: choose another address with --listen or $ACRD_LISTEN", err)}
 	}
 	d.later(closeListener(d.tcp))
+	if err := d.openTLS(); err != nil {
+		return err
+	}
 	if d.socket == "" {
 		d.socket = d.path(socketName)
 	}
@@ -202,8 +208,17 @@ func (d *daemon) openParts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	key, err := secrets.OpenKeyFile(d.path("key"))
+	if err != nil {
+		return err
+	}
+	local := &secrets.Local{Values: secrets.Folder{Path: d.path("secrets")}, Key: key}
+	resolver, err := d.openSecrets(local)
+	if err != nil {
+		return err
+	}
 	d.runner = &runner.Runner{
-		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine,
+		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
 	}
@@ -212,12 +227,15 @@ func (d *daemon) openParts(ctx context.Context) error {
 	management := &api.Server{
 		Runs: d.runner, Records: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 	}
+	gate := &api.Gate{Owner: token, Tokens: &api.TokenFile{Path: d.path("tokens.json")}, OpenRegistry: api.Loopback(d.tcp.Addr())}
+	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
 	mux := http.NewServeMux()
-	mux.Handle("/v2/", d.registry)
+	mux.Handle("/v2/", gate.Registry(d.registry))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle(logs.LinkPrefix, lg.Handler())
-	mux.Handle("/", api.Guard(management.Handler(), token))
-	d.handler = api.Protect(d.traffic.watch(mux), append(d.hosts, "localhost", "127.0.0.1", "::1", hostOnly(d.listen)))
+	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
+	mux.Handle("/", gate.Management(management.Handler()))
+	d.handler = api.Protect(d.traffic.watch(mux), d.names())
 	return nil
 }
 
@@ -239,7 +257,7 @@ func (d *daemon) openEngine() {
 		Config: control.Config{
 			Dir: d.path("engine"), Instance: hex.EncodeToString(sum[:])[:5], Subnets: d.subnets,
 			PlainHTTP: append([]string{d.host()}, d.plainHTTP...),
-			Cache:     d.cache, Run: d.limits, Debug: d.debug,
+			Own:       d.own(), Cache: d.cache, Run: d.limits, Debug: d.debug,
 		},
 		RegistrySocket: d.path("registry.sock"),
 		Log:            d.log,
@@ -292,7 +310,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}{
 		{d.tcp, d.handler, shutdownPatience},
 		{d.unix, api.Owner(d.handler), shutdownPatience},
-		{d.inner, d.registry, 0}, // its clients were runs
+		{d.inner, http.NewCrossOriginProtection().Handler(d.registry), 0}, // its clients were runs
 	} {
 		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h, s.patience) })
 	}

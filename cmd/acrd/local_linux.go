@@ -31,6 +31,10 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	if o.cache, err = (&cacheValues{}).read(state); err != nil {
 		return nil, err
 	}
+	secretSources := secretValues{provider: s.getenv("ACRD_SECRETS"), file: s.getenv("ACRD_SECRETS_ALIASES")}
+	if o.secrets, err = secretSources.read(); err != nil {
+		return nil, err
+	}
 	ready := make(chan struct{})
 	o.ready = func(string) { close(ready) }
 	// Ctrl-C cancels the command's run; the daemon ends after that.

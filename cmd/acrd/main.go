@@ -29,6 +29,8 @@ func commands() []command {
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
 		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
+		{name: "token", summary: "Let others in over TCP", run: group("token", "Let others in over TCP", tokenCommands())},
+		{name: "secret", summary: "Keep secrets for task files", run: group("secret", "Keep secrets for task files", secretCommands())},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
 	}
 	return append(all, daemonCommands()...)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/internal/api"
 	"acrd/internal/buildkit/control"
 	"acrd/internal/buildkit/engine"
 
@@ -45,6 +46,10 @@ everything at once.`)
 	fs.StringSliceVar(&o.plainHTTP, "plain-http", nil, "registries that speak HTTP without TLS, HOST:PORT (repeat)")
 	fs.StringToStringVar(&o.imageAliases, "image-alias", nil, "image that the first word of a cmd stands for, NAME=IMAGE; acr, az, bash, curl and cssc are Microsoft's otherwise (repeat)")
 	fs.StringVar(&o.logArchive, "log-archive", "", "folder or bucket for the logs of runs that have ended (default STATE/log-archive)")
+	certificate := &api.Certificate{}
+	fs.StringVar(&certificate.CertFile, "tls-cert", "", "file with the certificate to serve TLS with; it is read again when it has changed")
+	fs.StringVar(&certificate.KeyFile, "tls-key", "", "file with the certificate's key")
+	secretSources := secretFlags(fs, s)
 	limits := limitFlags(fs)
 	cache := cacheFlags(fs)
 	fs.BoolVar(&o.debug, "debug", false, "log what the engine does")
@@ -54,6 +59,15 @@ everything at once.`)
 	}
 	var err error
 	if o.state, err = stateDir(state); err != nil {
+		return err
+	}
+	switch {
+	case (certificate.CertFile == "") != (certificate.KeyFile == ""):
+		return &usageError{"--tls-cert and --tls-key belong together"}
+	case certificate.CertFile != "":
+		o.certificate = certificate
+	}
+	if o.secrets, err = secretSources.read(); err != nil {
 		return err
 	}
 	if allowHosts != "" {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,14 +18,14 @@ import (
 )
 
 // newAdmin is an Admin behind a gate, and its owner's client.
-func newAdmin(t *testing.T) (*memoryTokens, *Client, *bytes.Buffer) {
+func newAdmin(t *testing.T) (*TokenFile, *Client, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, log := &memoryTokens{}, &bytes.Buffer{}
+	m, log := &TokenFile{Path: filepath.Join(dir, "tokens.json")}, &bytes.Buffer{}
 	a := &Admin{
 		Tokens: m, Secrets: &secrets.Local{Values: secrets.Folder{Path: filepath.Join(dir, "secrets")}, Key: key},
 		Log: slog.New(slog.NewTextHandler(log, nil)),
@@ -50,8 +51,11 @@ func TestTokensByAPI(t *testing.T) {
 	if !regexp.MustCompile(`^acrd_[A-Z2-7]{52}$`).MatchString(fresh.Value) || !fresh.Expires.Equal(soon) {
 		t.Errorf("token %+v", fresh)
 	}
-	if kept := m.all[0]; kept.Hash != HashToken(fresh.Value) || strings.Contains(kept.Hash, fresh.Value) {
-		t.Errorf("kept: %+v", kept)
+	if kept, err := m.TokenByHash(ctx, HashToken(fresh.Value)); err != nil || kept.Name != "ci" {
+		t.Errorf("kept: %+v, %v", kept, err)
+	}
+	if b, err := os.ReadFile(m.Path); err != nil || strings.Contains(string(b), fresh.Value) {
+		t.Errorf("the file has the token: %s, %v", b, err)
 	}
 	list, err := c.Tokens(ctx)
 	if err != nil || len(list) != 1 || list[0].Name != "ci" || list[0].Hash != "" || !list[0].Expires.Equal(soon) {

@@ -23,6 +23,9 @@ type Config struct {
 	Subnets string
 	// PlainHTTP are the registries (host:port) to speak HTTP to.
 	PlainHTTP []string
+	// Own, if not nil, is the daemon's registry: the name that images have,
+	// and a socket where it asks for no password and no TLS.
+	Own *Door
 	// Cache bounds what builds leave behind.
 	Cache Cache
 	// Run bounds what the commands of one run may use together, and what

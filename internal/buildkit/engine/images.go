@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -66,8 +67,9 @@ func (s imageStore) forget(ctx context.Context, prefix string) error {
 
 // registryHosts says how to speak to registries. The names of a run's own
 // images belong to none: BuildKit asks for them all the same, is told at once
-// that nobody answers, and then looks into the image store.
-func registryHosts(plainHTTP []string) docker.RegistryHosts {
+// that nobody answers, and then looks into the image store. The daemon's own
+// registry is reached by its socket, whatever it asks of others.
+func registryHosts(plainHTTP []string, own *control.Door) docker.RegistryHosts {
 	yes := true
 	config := map[string]resolverconfig.RegistryConfig{}
 	for _, host := range plainHTTP {
@@ -75,6 +77,9 @@ func registryHosts(plainHTTP []string) docker.RegistryHosts {
 	}
 	known := resolver.NewRegistryConfig(config)
 	return func(host string) ([]docker.RegistryHost, error) {
+		if own != nil && host == own.Address {
+			return []docker.RegistryHost{ownHost(own)}, nil
+		}
 		if host != control.ImageDomain {
 			return known(host)
 		}
@@ -82,6 +87,17 @@ func registryHosts(plainHTTP []string) docker.RegistryHosts {
 			Client: &http.Client{Transport: nobody{}}, Host: host, Scheme: "http", Path: "/v2",
 			Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
 		}}, nil
+	}
+}
+
+func ownHost(own *control.Door) docker.RegistryHost {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", own.Socket)
+	}
+	return docker.RegistryHost{
+		Client: &http.Client{Transport: &http.Transport{DialContext: dial}}, Host: own.Address, Scheme: "http", Path: "/v2",
+		Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve | docker.HostCapabilityPush,
 	}
 }
 

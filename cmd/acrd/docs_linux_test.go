@@ -37,7 +37,7 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	for _, hidden := range []string{"--help", "--push", "--load", "--no-format", "--resource-group", "--agent-pool", "--log-template", "--source-acr-auth-id"} {
+	for _, hidden := range []string{"--help", "--push", "--load", "--no-format", "--resource-group", "--agent-pool", "--log-template", "--source-acr-auth-id", "--scope", "--expires", "--exact"} {
 		known[hidden] = true
 	}
 	for _, f := range flag.FindAllString(page, -1) {

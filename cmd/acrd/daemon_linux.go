@@ -45,7 +45,7 @@ type daemonOptions struct {
 	limits                control.Limits
 	plainHTTP             []string
 	imageAliases          map[string]string
-	logArchive            string // empty is a folder of the state
+	logArchive            string           // empty is a folder of the state
 	certificate           *api.Certificate // nil: no TLS
 	secrets               secrets.Config
 	debug                 bool

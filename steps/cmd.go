@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 )
 
 // A Cmd is a step that runs a container.
@@ -86,10 +87,29 @@ func (c *Cmd) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	if err := s.withSecrets(op, env); err != nil {
 		return nil, err
 	}
-	env.Notice("Launching container with name: %s", s.ID)
-	err := env.Engine.Exec(ctx, op, Output{env.Output, env.Output})
+	err := c.launch(ctx, s, op, env)
 	if err == nil {
 		env.Notice("Successfully executed container: %s", s.ID)
 	}
 	return nil, err
+}
+
+// notStarted is docker's exit code for a container that it could not make: its
+// image could not be pulled, for one.
+const notStarted = 125
+
+// launch starts the container, again if the pull that the step asks for fails.
+func (c *Cmd) launch(ctx context.Context, s *Step, op *ExecOp, env *Env) error {
+	for attempt := 0; ; attempt++ {
+		env.Notice("Launching container with name: %s", s.ID)
+		err := env.Engine.Exec(ctx, op, Output{env.Output, env.Output})
+		exit, _ := errors.AsType[*ExitError](err)
+		if !s.Pull || attempt >= s.PullRetries || exit == nil || exit.Code != notStarted || ctx.Err() != nil {
+			return err
+		}
+		env.Notice("Container failed during run: %s, waiting %d seconds before retrying...", s.ID, int(s.PullRetryDelay.Seconds()))
+		if err := sleep(ctx, s.PullRetryDelay); err != nil {
+			return err
+		}
+	}
 }

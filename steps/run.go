@@ -136,7 +136,9 @@ func (s *Step) retry(ctx context.Context, env *Env) (*Result, error) {
 			return r, nil
 		}
 		if attempt >= s.Retries || !seen.worthIt() || !s.retryable(err) || ctx.Err() != nil {
-			s.noticeFailure(env)
+			if cause := context.Cause(ctx); cause == nil || errors.Is(cause, ErrTimeout) {
+				s.noticeFailure(env)
+			}
 			return r, err
 		}
 		env.Notice("Container failed during run: %s, waiting %d seconds before retrying...", s.ID, int(s.RetryDelay.Seconds()))

@@ -126,7 +126,7 @@ func (f *File) Plan() *Plan {
 
 func (s *Step) plan() PlanStep {
 	p := PlanStep{
-		ID: s.ID, When: slices.Concat([]string{}, s.When), Timeout: whole(s.Timeout), StartDelay: whole(s.StartDelay),
+		ID: s.ID, When: append([]string{}, s.When...), Timeout: whole(s.Timeout), StartDelay: whole(s.StartDelay),
 		Retries: s.Retries, RetryOn: s.RetryOn, Repeat: s.Repeat, IgnoreErrors: s.IgnoreErrors,
 	}
 	switch {
@@ -162,7 +162,7 @@ func (s *Step) plan() PlanStep {
 }
 
 func (c *Cmd) plan() *PlanCmd {
-	p := &PlanCmd{Image: c.Image, Args: slices.Concat([]string{}, c.Args)}
+	p := &PlanCmd{Image: c.Image, Args: append([]string{}, c.Args...)}
 	for _, m := range c.Flags.HostMounts {
 		mount := m.Source + ":" + m.Target
 		if m.ReadOnly {

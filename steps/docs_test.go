@@ -97,12 +97,7 @@ func TestDocumentedFiles(t *testing.T) {
 	shown := map[string]int{}
 	for _, name := range []string{referenceFile, "../README.md"} {
 		for _, m := range yamlBlock.FindAllStringSubmatch(readText(t, name), -1) {
-			r, err := Render("acb.yaml", []byte(m[1]), Values{Run: RunValues{ID: "ca1", Registry: "r.io"}})
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			_, err = r.Parse("acb.yaml", Options{})
+			warnings, err := LintFile("acb.yaml", []byte(m[1]), Values{Run: RunValues{ID: "ca1", Registry: "r.io"}}, Options{})
 			if m[2] != "" {
 				shown[name]++
 				if err == nil || err.Error()+"\n" != m[2] {
@@ -113,7 +108,7 @@ func TestDocumentedFiles(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			for _, w := range r.Lint("acb.yaml", Options{}) {
+			for _, w := range warnings {
 				if w.Rule != ruleNotOnACR {
 					t.Errorf("%s: %v", name, w)
 				}

@@ -10,7 +10,7 @@ func nearest(word string, known []string) string {
 	if len(word) > longestSuggestion {
 		return ""
 	}
-	best, least := "", 1+max(1, len(word)/3)
+	best, least := "", 1+len(word)/3 // a word of two letters is like any other
 	for _, k := range known {
 		if k == word {
 			continue

@@ -75,7 +75,7 @@ func manyContexts(rest []word) string {
 
 // flags are those of docker build --help and docker buildx build --help.
 func (o *BuildOptions) flags() flagSet {
-	fs := flagSet{}
+	fs := make(flagSet, 100)
 	fs.list(&o.Tags, checkTag, "-t", "--tag")
 	fs.value(o.file, "-f", "--file")
 	fs.value(nameOnly(&o.Target), "--target")

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // A Cmd is a step that runs a container.
@@ -48,7 +49,10 @@ func parseCmd(line string, m *marks) (Action, error) {
 
 func parseRun(line string, words []word) (Action, error) {
 	c := &Cmd{Line: line}
-	rest, faults := c.Flags.flags().parse(words, false)
+	rest, faults := allPlain(words), lineErrors(nil)
+	if len(words) > 0 && strings.HasPrefix(words[0].text, "-") { // few have flags, and their table is large
+		rest, faults = c.Flags.flags().parse(words, false)
+	}
 	if len(faults) == 0 && (len(rest) == 0 || rest[0].text == "") {
 		faults.add(-1, "names no image")
 	}

@@ -11,7 +11,7 @@ import (
 // flags are those of docker run --help, each honoured, harmlessly ignored, or
 // refused by name.
 func (c *CmdFlags) flags() flagSet {
-	fs := flagSet{}
+	fs := make(flagSet, 140)
 	fs.list(&c.Env, checkAssignment, "-e", "--env")
 	fs.list(&c.Ports, checkPort, "-p", "--publish")
 	fs.list(&c.Volumes, checkVolume, "-v", "--volume")

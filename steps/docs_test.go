@@ -119,3 +119,15 @@ func TestDocumentedFiles(t *testing.T) {
 		t.Errorf("wrong files with their errors: %v", shown)
 	}
 }
+
+// TestCompatibilityNamesEveryKey keeps a key from being forgotten there.
+func TestCompatibilityNamesEveryKey(t *testing.T) {
+	doc := section(t, readText(t, "../docs/compatibility.md"), "## The task language, key by key")
+	for where, keys := range tables() {
+		for name := range keys {
+			if !strings.Contains(doc, "`"+name+"`") {
+				t.Errorf("%s: %s is not in the compatibility table", where, name)
+			}
+		}
+	}
+}

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -254,6 +259,40 @@ func TestScan(t *testing.T) {
 				t.Errorf("exit code %d, want %d and %s:\n%s%s", code, row.code, row.says, out, errs)
 			}
 		})
+	}
+}
+
+// TestScanRemote: an archive is fetched, and nothing of it stays.
+func TestScanRemote(t *testing.T) {
+	var archive bytes.Buffer
+	zipped := gzip.NewWriter(&archive)
+	w := tar.NewWriter(zipped)
+	text := "FROM far\n"
+	if err := w.WriteHeader(&tar.Header{Name: "sub/Dockerfile", Mode: 0o644, Size: int64(len(text))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), zipped.Close()); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(archive.Bytes()) }))
+	defer server.Close()
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	code, out, errs := alone(t, nil, "scan", "-f", "sub/Dockerfile", server.URL+"/x.tar.gz")
+	if code != exitOK || !strings.Contains(out, `"reference": "far:latest"`) {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if code, _, errs := alone(t, nil, "scan", server.URL+"/x.tar.gz"); code != exitUsage || !strings.Contains(errs, "Unable to find 'Dockerfile'") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	if code, _, errs := alone(t, nil, "scan", "-f", "../x", server.URL+"/x.tar.gz"); code != exitFailed || !strings.Contains(errs, "leads out of the context") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
 

@@ -13,6 +13,7 @@ package dockerfile
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"acrd/steps"
@@ -152,6 +153,9 @@ func targetPlatforms(list []string) ([]ocispecs.Platform, error) {
 		p, err := platforms.Parse(text)
 		if err != nil {
 			return nil, err
+		}
+		if len(all) == maxPlatforms {
+			return nil, fmt.Errorf("more than %d platforms", maxPlatforms)
 		}
 		if !slices.ContainsFunc(all, func(q ocispecs.Platform) bool { return platforms.Format(p) == platforms.Format(q) }) {
 			all = append(all, p)

@@ -24,6 +24,7 @@ const (
 	maxTriggers      = 10_000   // ONBUILD, and each again for every stage on top of it
 	maxWord          = 16 << 10 // of a word that has something to substitute
 	maxReplacements  = 3        // ${name/pattern/text} in one word
+	maxPlatforms     = 32       // each is a scan of its own
 
 	// substitutionBudget bounds the work of all substitutions of a file,
 	// roughly in bytes.

@@ -14,7 +14,7 @@ import (
 const (
 	exitOK          = 0
 	exitFailed      = 1   // the run did not succeed, or the command could not be carried out
-	exitUsage       = 2   // wrong flags or arguments, or a request that the daemon refused as wrong
+	exitUsage       = 2   // wrong flags or arguments, a wrong file, or a request that the daemon refused as wrong
 	exitUnavailable = 3   // no daemon, or one that is going away
 	exitHost        = 4   // this host lacks something; acrd doctor says what
 	exitInterrupted = 130 // Ctrl-C

@@ -104,7 +104,7 @@ func (f *scanFlags) scan(ctx context.Context, s *session, where string) (*findin
 	o.Name = name
 	scans, err := dockerfile.ReadPlatforms(text, o)
 	if err != nil {
-		return nil, err
+		return nil, &usageError{err.Error()} // a wrong file, as a wrong task file is
 	}
 	return f.entries(scans, from.commit), nil
 }
@@ -206,8 +206,6 @@ func openScanned(ctx context.Context, where string, notes io.Writer) (*scanned, 
 	return from, nil
 }
 
-const maxDockerfile = 1 << 20
-
 // dockerfile reads the one that -f names. It is opened below the context, or
 // below its own folder if it is elsewhere on this machine, so that no link
 // leads out of that.
@@ -257,31 +255,11 @@ func readBelow(dir, name string) ([]byte, error) {
 	}
 	defer root.Close()
 	info, err := root.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a file")
+		return nil, errors.New("it is not a file")
 	}
-	if err != nil {
-		return nil, outward(err)
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, outward(err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxDockerfile+1))
-	if err == nil && len(text) > maxDockerfile {
-		err = fmt.Errorf("larger than %d KiB", maxDockerfile>>10)
-	}
-	return text, err
-}
-
-// outward words the error of a path that leads out of its root.
-func outward(err error) error {
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		if strings.Contains(p.Err.Error(), "escapes") {
-			return errors.New("it is a link that leads out of the context: put the file itself there")
-		}
-		return p.Err
-	}
-	return err
+	return runner.ReadFile(root, name)
 }

@@ -240,11 +240,11 @@ func TestScan(t *testing.T) {
 		{"frontend", []string{"-f", "args.Dockerfile", "--build-arg=V=1", "-o", "table", "."}, exitOK, "frontend   registry.hub.docker.com  docker/dockerfile  1"},
 		{"platforms", []string{"-f", "arch.Dockerfile", "--platform", "linux/amd64,linux/arm64", "-o", "table", "."}, exitOK, "a-arm64"},
 		{"acb's flags", []string{"--destination", "/x", "--timeout", "5", "."}, exitOK, `"reference": "here:latest"`},
-		{"link outside", []string{"-f", "out.Dockerfile", "."}, exitFailed, "read out.Dockerfile: it is a link that leads out of the context"},
+		{"link outside", []string{"-f", "out.Dockerfile", "."}, exitFailed, "read out.Dockerfile: it is a link that leads out of the source"},
 		{"too big", []string{"-f", "big.Dockerfile", "."}, exitFailed, "read big.Dockerfile: larger than 1024 KiB"},
 		{"no file", []string{"folder"}, exitFailed, "it is not a file"},
-		{"fault", []string{"-f", "wrong.Dockerfile", "."}, exitFailed, "wrong.Dockerfile:3: unknown instruction: FRMO (did you mean FROM?)\n    3 | FRMO b"},
-		{"target", []string{"--target", "x", "."}, exitFailed, `target stage "x" could not be found`},
+		{"fault", []string{"-f", "wrong.Dockerfile", "."}, exitUsage, "wrong.Dockerfile:3: unknown instruction: FRMO (did you mean FROM?)\n    3 | FRMO b"},
+		{"target", []string{"--target", "x", "."}, exitUsage, `target stage "x" could not be found`},
 		{"missing", []string{"-f", "none", "."}, exitUsage, "Unable to find 'none': name the Dockerfile with -f"},
 		{"no folder", []string{"none"}, exitUsage, "should be a local directory path or remote URL"},
 		{"nothing", []string{"/dev/null"}, exitUsage, "there is no Dockerfile in /dev/null"},
@@ -288,7 +288,7 @@ func TestScanRemote(t *testing.T) {
 	if code, _, errs := alone(t, nil, "scan", server.URL+"/x.tar.gz"); code != exitUsage || !strings.Contains(errs, "Unable to find 'Dockerfile'") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
-	if code, _, errs := alone(t, nil, "scan", "-f", "../x", server.URL+"/x.tar.gz"); code != exitFailed || !strings.Contains(errs, "leads out of the context") {
+	if code, _, errs := alone(t, nil, "scan", "-f", "../x", server.URL+"/x.tar.gz"); code != exitFailed || !strings.Contains(errs, "leads out of the source") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {

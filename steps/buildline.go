@@ -52,7 +52,10 @@ func readBuild(words []word) (*Build, error) {
 		faults.add(where.at, "a context from standard input is not there in a step: write it to the workspace")
 	} else {
 		var err error
-		if b.Context, err = ParseContext(where.text); err != nil {
+		if b.Context, err = ParseContext(where.text); err != nil && where.brought {
+			err = fmt.Errorf("the context %w", errNotTaken)
+		}
+		if err != nil {
 			faults.add(where.at, "%s", err)
 		}
 	}
@@ -68,7 +71,7 @@ func manyContexts(rest []word) string {
 	}
 	var names []string
 	for _, w := range rest[:min(len(rest), 5)] {
-		names = append(names, brief(w.text))
+		names = append(names, w.shown())
 	}
 	return fmt.Sprintf("one build context is needed, not %d: %s", len(rest), strings.Join(names, " "))
 }
@@ -137,8 +140,11 @@ func otherBuildFlags(fs flagSet) {
 }
 
 func checkTag(v string) error {
-	if v == "" {
+	switch {
+	case v == "":
 		return errors.New("is empty")
+	case strings.Contains(v, "@"):
+		return fmt.Errorf("%q has a digest: want [REGISTRY/]NAME[:TAG]", brief(v))
 	}
 	return checkReference(v)
 }

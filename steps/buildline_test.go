@@ -122,6 +122,7 @@ func TestBuildFlagsRefused(t *testing.T) {
 		"--platform local":                    "--platform local is this host's platform: leave it out",
 		"-t App":                              "-t invalid reference format: repository name (App) must be lowercase",
 		"-t a:b:c":                            "-t invalid reference format",
+		"-t a@sha256:abc":                     `-t "a@sha256:abc" has a digest`,
 		"-t ''":                               "-t is empty",
 		"--build-arg =x":                      "--build-arg has no name before the =",
 		"--build-arg 'A B=x'":                 `--build-arg "A B" is not a name`,

@@ -59,7 +59,7 @@ func parseRun(line string, words []word) (Action, error) {
 	if len(faults) > 0 {
 		return nil, faults
 	}
-	if rest[0].text == "docker" { // -v /x:/y docker build ...
+	if rest[0].text == "docker" && !rest[0].brought && len(rest) < len(words) { // -v /x:/y docker build ...
 		return nil, &lineError{rest[0].at, "flags in front of docker " + dockerAlone}
 	}
 	c.Image, c.Args = rest[0].text, wordTexts(rest[1:])

@@ -64,12 +64,12 @@ func parseDocker(line string, words []word) (Action, error) {
 	if len(rest) == 0 || rest[0].text == "version" || rest[0].text == "help" {
 		return &Cmd{Line: line, Image: words[0].text, Args: wordTexts(allPlain(words[1:]))}, nil
 	}
-	name := rest[0].text
+	name := rest[0].shown()
 	if do := dockerEquivalents[name]; do != nil {
 		return do(line, rest[1:])
 	}
 	if len(rest) > 1 && dockerGroups[name] {
-		name += " " + rest[1].text
+		name += " " + rest[1].shown()
 		if do := dockerEquivalents[name]; do != nil {
 			return do(line, rest[2:])
 		}
@@ -123,6 +123,9 @@ func dockerPush(_ string, words []word) (Action, error) {
 		return nil, fmt.Errorf("docker push takes one image, not %d: a push: step takes a list", len(rest))
 	}
 	if err := checkReferences(wordTexts(rest)); err != nil {
+		if rest[0].brought {
+			err = fmt.Errorf("docker push %w", errNotTaken)
+		}
 		return nil, &lineError{rest[0].at, err.Error()}
 	}
 	return NewPush(wordTexts(rest)), nil

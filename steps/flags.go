@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -165,10 +166,25 @@ func (fs flagSet) bare(f flag, w word, name string, words []word, faults *lineEr
 }
 
 func (f flag) apply(w word, name, value string, faults *lineErrors) {
-	if err := f.set(w.marks.all(value)); err != nil {
-		faults.add(w.at, "%s %s", name, err)
+	err := f.set(w.marks.all(value))
+	if err == nil {
+		return
 	}
+	if strings.ContainsRune(value, markWord) && !f.always(err) {
+		err = errNotTaken
+	}
+	faults.add(w.at, "%s %s", name, err)
 }
+
+// always says that a flag is refused with any value, so that the error has
+// nothing of it.
+func (f flag) always(err error) bool {
+	other := f.set("")
+	return other != nil && other.Error() == err.Error()
+}
+
+// errNotTaken is said of a value that may be a secret.
+var errNotTaken = errors.New("does not take what a template has put there")
 
 func allPlain(words []word) []word {
 	all := make([]word, len(words))

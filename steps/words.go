@@ -11,12 +11,24 @@ type word struct {
 	text  string
 	at    int
 	marks *marks
+	// brought says that marks were in it. What they stood for may be a
+	// secret, so that no error repeats it.
+	brought bool
 }
 
 // plain is the word with texts in place of marks.
 func (w word) plain() word {
+	w.brought = w.brought || strings.ContainsRune(w.text, markWord)
 	w.text = w.marks.all(w.text)
 	return w
+}
+
+// shown is the word as an error repeats it.
+func (w word) shown() string {
+	if w.brought || strings.ContainsRune(w.text, markWord) {
+		return "{{...}}"
+	}
+	return brief(w.text)
 }
 
 // mark gives the words their table of marks.

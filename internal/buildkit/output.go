@@ -84,7 +84,7 @@ func (in *inputs) unpackTo(op *steps.BuildOp, path string) (io.WriteCloser, erro
 	u := &unpacking{PipeWriter: w, done: make(chan error, 1)}
 	go func() {
 		err := unpack(r, root)
-		r.CloseWithError(err) // nil: what follows the archive is not wanted
+		_ = r.CloseWithError(err) // nil: what follows the archive is not wanted
 		u.done <- errors.Join(err, root.Close())
 	}()
 	return u, nil

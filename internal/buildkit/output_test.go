@@ -84,8 +84,10 @@ func unpackTest(t *testing.T, workspace, dest string) error {
 	}
 	archive := tar.NewWriter(w)
 	for _, h := range []*tar.Header{
-		{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "f", Typeflag: tar.TypeReg, Mode: 0o640, Size: 5},
-		{Name: "d/l", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, {Name: "d/h", Typeflag: tar.TypeLink, Linkname: "f"},
+		{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "f", Typeflag: tar.TypeReg, Mode: 0o640, Size: 5},
+		{Name: "d/l", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"},
+		{Name: "d/h", Typeflag: tar.TypeLink, Linkname: "f"},
 		{Name: "dev", Typeflag: tar.TypeChar},
 	} {
 		if err := archive.WriteHeader(h); err != nil {

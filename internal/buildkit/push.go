@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -29,6 +30,9 @@ func (s *runSession) Push(ctx context.Context, ref string, _ io.Writer) (*steps.
 	bound, cancel := s.gen.bind(ctx)
 	defer cancel()
 	pushed, err := s.gen.control.Push(bound, s.place.Run, control.Push{Name: strings.TrimPrefix(image.name, "docker-image://"), Ref: target, Session: sid})
+	if err != nil && sid == "" && strings.Contains(err.Error(), "no active sessions") { // nobody to ask for a credential
+		return nil, errors.New("401 Unauthorized: the registry wants a credential: give one with --credential")
+	}
 	if err != nil {
 		return nil, s.gen.blame(bound, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"acrd/runner/mask"
@@ -234,7 +235,7 @@ func ReadFile(root *os.Root, name string) ([]byte, error) {
 	if root == nil {
 		return nil, errors.New("there is no source that it could be in")
 	}
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would keep us waiting
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("unable to find %q in the source", name)
@@ -244,6 +245,9 @@ func ReadFile(root *os.Root, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a file")
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxTaskFile+1))
 	if err == nil && len(b) > maxTaskFile {
 		err = fmt.Errorf("larger than %d KiB", maxTaskFile>>10)

@@ -318,6 +318,7 @@ func (s *workshop) namedContexts(attrs map[string]string, op *steps.BuildOp, in 
 		if !ok || name == "" {
 			return &steps.RefusedError{Reason: fmt.Sprintf("--build-context %s: want NAME=VALUE", spec)}
 		}
+		name = familiar(name) // as buildx writes it: alpine:latest is alpine
 		if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
 			if own, ok := s.own(image); ok {
 				value = own.name

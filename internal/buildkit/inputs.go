@@ -19,7 +19,7 @@ import (
 
 // dockerfileMax and secretMax bound what is read into memory.
 const (
-	dockerfileMax = 2 << 20
+	dockerfileMax = 1 << 20
 	secretMax     = 512 << 10 // BuildKit takes no larger secret
 )
 

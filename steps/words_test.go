@@ -132,19 +132,13 @@ func hostileLines() map[string]string {
 const generous = time.Second
 
 func TestHostileLines(t *testing.T) {
-	slowest, slow := time.Duration(0), ""
 	for name, line := range hostileLines() {
 		for what, read := range map[string]func() error{
 			"words": func() error { _, err := splitWords(line); return err },
 			"build": func() error { _, err := parseBuild(line, nil); return err },
 			"cmd":   func() error { _, err := parseCmd(line, nil); return err },
 		} {
-			start := time.Now()
-			err := read()
-			took := time.Since(start)
-			if took > slowest {
-				slowest, slow = took, what+" of "+name
-			}
+			took, err := fastest(read)
 			if took > generous {
 				t.Errorf("%s of %q...: took %v", what, name, took)
 			}
@@ -153,7 +147,18 @@ func TestHostileLines(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("the slowest line took %v: %s", slowest, slow)
+}
+
+// fastest tries again what was slow: it may be the machine that was.
+func fastest(read func() error) (took time.Duration, err error) {
+	for range 3 {
+		start := time.Now()
+		err = read()
+		if took = time.Since(start); took <= generous {
+			break
+		}
+	}
+	return took, err
 }
 
 // FuzzWords holds the splitter to mvdan.cc/sh, a shell's parser: both have the

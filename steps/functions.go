@@ -44,8 +44,10 @@ func (x *executor) functions() template.FuncMap {
 		all[name] = sprigFunctions[name]
 	}
 	all["b64enc"] = base64Encode
-	for name, f := range map[string]any{"print": fmt.Sprint, "println": fmt.Sprintln, "printf": fmt.Sprintf,
-		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper} {
+	for name, f := range map[string]any{
+		"print": fmt.Sprint, "println": fmt.Sprintln, "printf": fmt.Sprintf,
+		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper,
+	} {
 		all[name] = f // text/template's own, but counted
 	}
 	for name, f := range all {

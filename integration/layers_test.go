@@ -36,12 +36,14 @@ var layers = map[string][]string{
 	"runner/mask":         {},
 
 	"internal/secrets/keyvault": {"internal/secrets"},
+	"internal/metrics":          {"runner", "steps"},
+	"internal/traces":           {"runner", "steps"},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},
 	"internal/buildkit/network":   {},
-	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts", "internal/address"},
+	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts", "internal/address", "internal/traces"},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

@@ -39,7 +39,9 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 	}
 	t := newTranscript(log, run)
 	err := r.Store.SaveRun(after, run)
+	ended := func(*Run) {}
 	if err == nil {
+		ctx, ended = r.Observe.run(ctx, run)
 		err = r.perform(ctx, run, t)
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -47,6 +49,7 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 	}
 	end := time.Now()
 	run.end(status(ctx, err), text(err), end)
+	ended(run)
 	t.end(run, err)
 	// The record first: who has read the log to its end then finds it final.
 	if e := r.Store.SaveRun(after, run); e != nil {

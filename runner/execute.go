@@ -52,8 +52,10 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 				if s.Always || s.OnFailure {
 					life = ctx
 				}
+				in, ended := r.Observe.step(life, run, s)
 				go func() {
-					result, err := s.Run(life, env)
+					result, err := s.Run(in, env)
+					ended(result, err)
 					p.transcript.flush(s.ID)
 					outcomes <- outcome{s, result, err}
 				}()

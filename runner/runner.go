@@ -114,6 +114,8 @@ type Runner struct {
 	Engine  Engine
 	// Secrets may be nil: then task files that name any are refused.
 	Secrets Secrets
+	// Observe is told what happens, for metrics and traces.
+	Observe Observer
 	// ImageAliases are added to those of ACR's agents, see steps.Values.
 	ImageAliases map[string]string
 	// FetchText gets a file of aliases by its URL; nil refuses them.

@@ -47,6 +47,7 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if err := r.Store.AddRun(ctx, run, r.beginLog); err != nil {
 		return nil, fmt.Errorf("queue run: %w", err)
 	}
+	r.Observe.queued(run)
 	r.log().Info("run queued", "run", run.ID, "type", run.Type)
 	return run, nil
 }

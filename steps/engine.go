@@ -156,6 +156,9 @@ type Image struct {
 	// Commit is what a git context of the build was at.
 	Commit string
 	Built  time.Time
+	// Parts is how many instructions the build came to, and Cached how many
+	// of them were done already.
+	Parts, Cached int
 }
 
 // A Dependency is an image that another was built from.

@@ -22,11 +22,13 @@ import (
 	"acrd/internal/buildkit/control"
 	"acrd/internal/contexts"
 	"acrd/internal/logs"
+	"acrd/internal/metrics"
 	"acrd/internal/mounts"
 	"acrd/internal/registry"
 	"acrd/internal/secrets"
 	"acrd/internal/source"
 	"acrd/internal/store"
+	"acrd/internal/traces"
 	"acrd/runner"
 
 	"golang.org/x/sync/errgroup"
@@ -82,6 +84,11 @@ type buildEngine interface {
 func runDaemon(ctx context.Context, o daemonOptions) (err error) {
 	d := &daemon{daemonOptions: o}
 	defer func() { err = errors.Join(err, d.tearDown()) }()
+	stopTraces, err := traces.Open(ctx, "acrd")
+	if err != nil {
+		return &usageError{err.Error()}
+	}
+	d.later(func() error { stopTraces(); return nil })
 	for _, step := range []func(context.Context) error{d.openState, d.openListeners, d.openParts} {
 		if err := step(ctx); err != nil {
 			return err
@@ -217,10 +224,12 @@ func (d *daemon) openParts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	counts := metrics.New(version)
 	d.runner = &runner.Runner{
 		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
+		Observe: runner.Observers(counts.Observer(), traces.Observer()),
 	}
 	i := info()
 	i.Registry = d.host()
@@ -233,6 +242,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.Handle("/v2/", gate.Registry(d.registry))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle(logs.LinkPrefix, lg.Handler())
+	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))
 	d.handler = api.Protect(d.traffic.watch(mux), d.names())

@@ -67,7 +67,7 @@ func first(list []string) string {
 }
 
 // solve runs the build, and once more if the disk was full and could be freed.
-func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
+func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (*solved, error) {
 	for try := 0; ; try++ {
 		response, err := s.show(ctx, s.gen.kit, o, op, out)
 		if err == nil {
@@ -84,11 +84,26 @@ func (s *runSession) solve(ctx context.Context, o client.SolveOpt, op *steps.Bui
 	}
 }
 
+// A solved build is what BuildKit says of it, and how much of it was there
+// already.
+type solved struct {
+	response map[string]string
+	tally    tally
+}
+
 // show runs one build and shows its progress.
-func (s *workshop) show(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (map[string]string, error) {
-	statuses := make(chan *client.SolveStatus)
+func (s *workshop) show(ctx context.Context, kit *client.Client, o client.SolveOpt, op *steps.BuildOp, out io.Writer) (*solved, error) {
+	statuses, counted := make(chan *client.SolveStatus), make(chan *client.SolveStatus)
+	count := tally{}
+	go func() {
+		defer close(counted)
+		for status := range statuses {
+			count.add(status)
+			counted <- status
+		}
+	}()
 	shown := make(chan error, 1)
-	go func() { shown <- show(ctx, statuses, s.names(op), out, op.Progress) }()
+	go func() { shown <- show(ctx, counted, s.names(op), out, op.Progress) }()
 	r, err := kit.Solve(ctx, nil, o, statuses)
 	if e := <-shown; err == nil && e != nil {
 		err = e
@@ -96,7 +111,7 @@ func (s *workshop) show(ctx context.Context, kit *client.Client, o client.SolveO
 	if err != nil {
 		return nil, err
 	}
-	return r.ExporterResponse, nil
+	return &solved{r.ExporterResponse, count}, nil
 }
 
 // names replaces the names that images have in the engine's store by tags.
@@ -113,8 +128,10 @@ func (s *workshop) names(op *steps.BuildOp) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-func (s *workshop) built(op *steps.BuildOp, in *inputs, response map[string]string) (*steps.Image, error) {
+func (s *workshop) built(op *steps.BuildOp, in *inputs, done *solved) (*steps.Image, error) {
+	response := done.response
 	image := &steps.Image{Tags: op.Tags, Digest: response["containerimage.digest"], Built: time.Now()}
+	image.Parts, image.Cached = done.tally.count()
 	var resolved []control.Resolved
 	if text := response[control.ResolvedKey]; text != "" {
 		if err := json.Unmarshal([]byte(text), &resolved); err != nil {

@@ -20,6 +20,7 @@ import (
 	"acrd/internal/buildkit/control"
 
 	"github.com/moby/buildkit/client"
+	"go.opentelemetry.io/otel"
 )
 
 // How a child that keeps dying is treated: each death doubles the pause before
@@ -236,7 +237,7 @@ func (c *child) start(files []*os.File) (*exec.Cmd, io.Closer, *os.File, error) 
 
 func (c *child) connect(ctx context.Context) (*generation, error) {
 	dir := c.options.Config.Dir
-	kit, err := client.New(ctx, "unix://"+filepath.Join(dir, "buildkit.sock"))
+	kit, err := client.New(ctx, "unix://"+filepath.Join(dir, "buildkit.sock"), client.WithTracerProvider(otel.GetTracerProvider()))
 	if err != nil {
 		return nil, fmt.Errorf("connect to build engine: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/moby/buildkit/client"
+	"go.opentelemetry.io/otel"
 )
 
 // A Remote is somebody else's BuildKit. Builds and pushes work: what a run has
@@ -42,7 +43,7 @@ func NewRemote(address string, log *slog.Logger) *Remote {
 const answerTimeout = 10 * time.Second
 
 func (r *Remote) connect(ctx context.Context) (*client.Client, error) {
-	r.once.Do(func() { r.kit, r.err = client.New(ctx, r.address) })
+	r.once.Do(func() { r.kit, r.err = client.New(ctx, r.address, client.WithTracerProvider(otel.GetTracerProvider())) })
 	if r.err != nil {
 		return nil, fmt.Errorf("connect to BuildKit at %s: %w", r.address, r.err)
 	}

@@ -30,6 +30,7 @@ import (
 	"acrd/internal/buildkit/container"
 	"acrd/internal/buildkit/control"
 	"acrd/internal/buildkit/network"
+	"acrd/internal/traces"
 
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/sirupsen/logrus"
@@ -56,6 +57,11 @@ func Main() int {
 		cancel(errParentGone)
 	}()
 	setUpProcess(config)
+	stopTraces, err := traces.Open(ctx, "acrd-engine")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "acrd engine:", err) // builds matter more
+	}
+	defer stopTraces()
 	say := func(s control.Status) {
 		_ = json.NewEncoder(status).Encode(s)
 		status.Close()

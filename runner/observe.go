@@ -1,0 +1,85 @@
+package runner
+
+import (
+	"context"
+
+	"acrd/steps"
+)
+
+// An Observer is told what happens to runs, while it happens. A function that
+// is nil is not called; one that is must not keep the run waiting, nor change
+// it.
+type Observer struct {
+	// Queued is called once a run is in the queue.
+	Queued func(r *Run)
+	// Run is called when a run begins. The run goes on with the context that
+	// is returned, and when it has its final status calls ended.
+	Run func(ctx context.Context, r *Run) (in context.Context, ended func(r *Run))
+	// Step is the same for a step. Ended may be called from another
+	// goroutine, while other steps go on.
+	Step func(ctx context.Context, r *Run, s *steps.Step) (in context.Context, ended func(result *steps.Result, err error))
+}
+
+// Observers make one observer of several.
+func Observers(all ...Observer) Observer {
+	return Observer{
+		Queued: func(r *Run) {
+			for _, o := range all {
+				o.queued(r)
+			}
+		},
+		Run: func(ctx context.Context, r *Run) (context.Context, func(*Run)) {
+			ends := make([]func(*Run), len(all))
+			for i, o := range all {
+				ctx, ends[i] = o.run(ctx, r)
+			}
+			return ctx, func(r *Run) {
+				for _, ended := range ends {
+					ended(r)
+				}
+			}
+		},
+		Step: func(ctx context.Context, r *Run, s *steps.Step) (context.Context, func(*steps.Result, error)) {
+			ends := make([]func(*steps.Result, error), len(all))
+			for i, o := range all {
+				ctx, ends[i] = o.step(ctx, r, s)
+			}
+			return ctx, func(result *steps.Result, err error) {
+				for _, ended := range ends {
+					ended(result, err)
+				}
+			}
+		},
+	}
+}
+
+func (o Observer) queued(r *Run) {
+	if o.Queued != nil {
+		o.Queued(r)
+	}
+}
+
+func (o Observer) run(ctx context.Context, r *Run) (context.Context, func(*Run)) {
+	if o.Run == nil {
+		return ctx, func(*Run) {}
+	}
+	return o.Run(ctx, r)
+}
+
+func (o Observer) step(ctx context.Context, r *Run, s *steps.Step) (context.Context, func(*steps.Result, error)) {
+	if o.Step == nil {
+		return ctx, func(*steps.Result, error) {}
+	}
+	return o.Step(ctx, r, s)
+}
+
+// Kind is what a step does, in a word: build, cmd or push.
+func Kind(s *steps.Step) string {
+	switch s.Do.(type) {
+	case *steps.Build:
+		return "build"
+	case *steps.Push:
+		return "push"
+	}
+	return "cmd"
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,8 +96,14 @@ func (r *Runner) perform(ctx context.Context, run *Run, t *transcript) (err erro
 	if err != nil {
 		return err
 	}
+	credentials, err := r.credentials(ctx, run, t)
+	if err != nil {
+		t.notice("%s", err)
+		return err
+	}
 	return r.inSession(ctx, run, file, &place{
-		dir: dir, workspace: source.dir, contextKey: source.key, secrets: secrets, transcript: t,
+		credentials: credentials,
+		dir:         dir, workspace: source.dir, contextKey: source.key, secrets: secrets, transcript: t,
 	})
 }
 
@@ -139,7 +146,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 	}
 	p.session, err = r.Engine.Open(ctx, &steps.Place{
 		Run: run.ID, Dir: p.dir, Workspace: p.workspace, Home: filepath.Join(p.dir, "home"),
-		Volumes: volumes, Registry: run.Request.Registry, Credentials: run.Request.Credentials,
+		Volumes: volumes, Registry: run.Request.Registry, Credentials: p.credentials,
 		Allow: run.Request.Allow, Agents: run.Request.Agents,
 	})
 	if err != nil {
@@ -202,6 +209,9 @@ func (r *Runner) fetch(ctx context.Context, run *Run, s *source, t *transcript) 
 	c, err := steps.ParseContext(run.Request.Source)
 	if err != nil {
 		return &SourceError{err}
+	}
+	if token := run.Request.SourceToken; token != "" && c.Kind == steps.ContextGit && strings.HasPrefix(c.URL, "http") {
+		c.User = url.User(token)
 	}
 	fetched, err := r.Sources.Fetch(ctx, c, s.dir, t.step(""))
 	if err != nil {

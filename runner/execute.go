@@ -20,8 +20,10 @@ type place struct {
 	dir        string // the run's own folder
 	workspace  string
 	contextKey string
-	secrets    map[string][]byte // by id
-	transcript *transcript
+	// credentials are the request's, those from a vault among them.
+	credentials []steps.Credential
+	secrets     map[string][]byte // by id
+	transcript  *transcript
 }
 
 // execute runs the steps of file and records what happens in run. It owns run

@@ -8,7 +8,7 @@ import (
 
 // secretTexts are the values that must not be seen.
 func (req *Request) secretTexts() []string {
-	var all []string
+	all := []string{req.SourceToken}
 	for _, v := range req.SecretValues {
 		all = append(all, v)
 	}

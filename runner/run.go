@@ -31,15 +31,28 @@ func (s Status) Final() bool {
 // Type is what kind of request a run came from, in ACR's words.
 type Type string
 
-// The types of runs that no stored task is behind.
+// The types of runs. Auto means that a stored task is behind it, even if a
+// person has started it.
 const (
 	QuickBuild Type = "QuickBuild"
 	QuickRun   Type = "QuickRun"
+	AutoBuild  Type = "AutoBuild"
+	AutoRun    Type = "AutoRun"
 )
 
 // A Request asks for one run. Exactly one of Build, Inline and File says what
 // to do.
 type Request struct {
+	// Task is the name of the task that the run belongs to, if any, and
+	// Cause what started the run if nobody has.
+	Task  string
+	Cause *Cause
+	// Archive keeps the run's record for longer than others'.
+	Archive bool
+	// UpdateTriggerToken is passed through to who is told of the run, and
+	// AgentPool and LogTemplate are kept with it.
+	UpdateTriggerToken, AgentPool, LogTemplate string
+
 	// Build is a docker build.
 	Build *BuildRequest
 	// Inline is a task file as such; File names one in the source.
@@ -49,6 +62,8 @@ type Request struct {
 	// Source is where the context comes from: a git, tarball or oci URL, or
 	// UploadScheme and the id of an upload. Empty is no context.
 	Source string
+	// SourceToken opens Source, if it is git.
+	SourceToken string
 	// Values fill the task file's {{.Values}}; those of ValuesFile, a YAML
 	// file in the source, have less weight, and those of SecretValues are
 	// never shown.
@@ -61,6 +76,8 @@ type Request struct {
 	StepTimeout time.Duration // of a docker build's step; 0 means ACR's
 	Registry    string        // empty means the Runner's
 	Credentials []steps.Credential
+	// VaultCredentials are those whose values are in a vault.
+	VaultCredentials []VaultCredential
 	// Secrets are values for build secrets, by id.
 	Secrets map[string][]byte
 	// Allow are the entitlements that the owner grants to this run.
@@ -73,8 +90,19 @@ type Request struct {
 	TriggeredBy, GitTag, Commit, Branch, Repository string
 }
 
+// A VaultCredential opens a registry. Its parts are values, or addresses of
+// values in a vault.
+type VaultCredential struct {
+	Registry           string
+	UserName, Password SecretObject
+}
+
 // UploadScheme begins the Source of a context that a client has uploaded.
 const UploadScheme = "upload:"
+
+// ArchivePrefix begins the id of an upload that is an archive, as opposed to a
+// folder: its path, as listBuildSourceUploadUrl returned it.
+const ArchivePrefix = "source/"
 
 // A BuildRequest is a docker build, as az acr build asks for it.
 type BuildRequest struct {

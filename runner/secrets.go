@@ -19,6 +19,36 @@ type Secrets interface {
 	Secret(ctx context.Context, s steps.Secret) (string, error)
 }
 
+// credentials are those of the request, with the values of what it names only
+// by addresses in a vault. From here on the log hides them.
+func (r *Runner) credentials(ctx context.Context, run *Run, t *transcript) ([]steps.Credential, error) {
+	all := slices.Clone(run.Request.Credentials)
+	for _, c := range run.Request.VaultCredentials {
+		user, err := r.open(ctx, c.UserName)
+		var password string
+		if err == nil {
+			password, err = r.open(ctx, c.Password)
+		}
+		if err != nil {
+			return nil, &InvalidError{fmt.Errorf("credential of %s: %w", c.Registry, err)}
+		}
+		t.know([]string{password})
+		all = append(all, steps.Credential{Registry: c.Registry, Username: user, Password: password})
+	}
+	return all, nil
+}
+
+// open is the value of a secret object.
+func (r *Runner) open(ctx context.Context, o SecretObject) (string, error) {
+	switch {
+	case o.Type != VaultSecret:
+		return o.Value.Reveal(), nil
+	case r.Secrets == nil:
+		return "", errors.New("this daemon has no provider for it: give user name and password themselves")
+	}
+	return r.Secrets.Secret(ctx, steps.Secret{ID: "credential", KeyVault: o.Value.Reveal()})
+}
+
 // Secrets are fetched as ACR does: five at a time, each five within two
 // minutes.
 const (

@@ -39,10 +39,7 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if err := r.judge(ctx, &Run{ID: "run", Request: req}); err != nil {
 		return nil, &InvalidError{err}
 	}
-	run := &Run{Type: QuickRun, Request: req, Status: Queued, Created: time.Now()}
-	if req.Build != nil {
-		run.Type = QuickBuild
-	}
+	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now()}
 	run.Updated = run.Created
 	if err := r.Store.AddRun(ctx, run, r.beginLog); err != nil {
 		return nil, fmt.Errorf("queue run: %w", err)
@@ -50,6 +47,19 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	r.Observe.queued(run)
 	r.log().Info("run queued", "run", run.ID, "type", run.Type)
 	return run, nil
+}
+
+// kind is the type of run that a request makes.
+func (req *Request) kind() Type {
+	switch {
+	case req.Task != "" && req.Build != nil:
+		return AutoBuild
+	case req.Task != "":
+		return AutoRun
+	case req.Build != nil:
+		return QuickBuild
+	}
+	return QuickRun
 }
 
 // beginLog opens the log of a run before anybody can take it.

@@ -52,6 +52,8 @@ type Request struct {
 	// UpdateTriggerToken is passed through to who is told of the run, and
 	// AgentPool and LogTemplate are kept with it.
 	UpdateTriggerToken, AgentPool, LogTemplate string
+	// Platform is what was asked for, for the record.
+	Platform Platform
 
 	// Build is a docker build.
 	Build *BuildRequest
@@ -129,6 +131,8 @@ type Run struct {
 	ExitCode *int
 
 	Created, Started, Finished, Updated time.Time
+	// Archived runs are kept beyond the retention.
+	Archived bool
 
 	Steps []StepState
 	// Images are what builds have made, as soon as they have.

@@ -39,7 +39,7 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if err := r.judge(ctx, &Run{ID: "run", Request: req}); err != nil {
 		return nil, &InvalidError{err}
 	}
-	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now()}
+	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now(), Archived: req.Archive}
 	run.Updated = run.Created
 	if err := r.Store.AddRun(ctx, run, r.beginLog); err != nil {
 		return nil, fmt.Errorf("queue run: %w", err)

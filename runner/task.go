@@ -98,7 +98,7 @@ type TaskStep struct {
 
 	// DockerStep
 	ImageNames []string   `json:"imageNames,omitempty"`
-	Push       *bool      `json:"isPushEnabled,omitempty"` // nil means true
+	Push       *bool      `json:"isPushEnabled,omitempty"` // nil: if there are names
 	NoCache    bool       `json:"noCache,omitempty"`
 	Dockerfile string     `json:"dockerFilePath,omitempty"`
 	Target     string     `json:"target,omitempty"`

@@ -122,7 +122,7 @@ func TestTaskRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := runner.Request{
-		Task: "build-web", Source: "https://github.com/o/r.git#main", SourceToken: "CANARY-context", Timeout: 600 * time.Second,
+		Task: "build-web", Platform: task.Platform, Source: "https://github.com/o/r.git#main", SourceToken: "CANARY-context", Timeout: 600 * time.Second,
 		Values: map[string]string{}, SecretValues: map[string]string{},
 		Build: &runner.BuildRequest{
 			Flags:      []string{"--no-cache", "--target", "test", "--platform", "linux/arm64/v8", "--build-arg", "A=2", "--build-arg", "B=3"},

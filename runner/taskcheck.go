@@ -58,7 +58,7 @@ func (t *Task) Normalize() {
 	}
 	word(&t.Step.Type, DockerStep, FileTaskStep, EncodedTaskStep)
 	if t.Step.Type == DockerStep && t.Step.Push == nil {
-		push := true
+		push := len(t.Step.ImageNames) > 0
 		t.Step.Push = &push
 	}
 	if t.Trigger != nil {

@@ -30,7 +30,8 @@ func (t *Task) Request(o Overrides) (Request, error) {
 	}
 	req := Request{
 		Task: t.Name, UpdateTriggerToken: o.UpdateTriggerToken, AgentPool: t.AgentPool, LogTemplate: t.LogTemplate,
-		Source: step.ContextPath, Timeout: time.Duration(t.Timeout) * time.Second, Allow: slices.Clone(t.Allow),
+		Platform: t.Platform,
+		Source:   step.ContextPath, Timeout: time.Duration(t.Timeout) * time.Second, Allow: slices.Clone(t.Allow),
 		Values: map[string]string{}, SecretValues: map[string]string{},
 	}
 	switch {
@@ -110,9 +111,6 @@ func overridden(own, others []Argument) []Argument {
 // build is the docker build of a Docker step.
 func (s *TaskStep) build(p Platform) *BuildRequest {
 	b := &BuildRequest{Tags: s.ImageNames, Dockerfile: s.Dockerfile, Push: s.Push == nil || *s.Push}
-	if len(s.ImageNames) == 0 && s.Push == nil {
-		b.Push = false // nothing was said about pushing, and there is nothing to push
-	}
 	if s.NoCache {
 		b.Flags = append(b.Flags, "--no-cache")
 	}

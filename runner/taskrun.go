@@ -38,3 +38,12 @@ func (t *TaskRun) Clone() *TaskRun {
 	c.Tags, c.secrets = maps.Clone(t.Tags), maps.Clone(t.secrets)
 	return &c
 }
+
+// CheckTaskRunName refuses what is not a name for a task run; the error is
+// Faults.
+func CheckTaskRunName(name string) error {
+	if !taskRunName.MatchString(name) {
+		return Faults{{Code: "InvalidResourceName", Target: "name", Message: "'" + name + "' is not a name for a task run: it has 5 to 50 letters, digits and '-'."}}
+	}
+	return nil
+}

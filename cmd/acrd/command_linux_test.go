@@ -56,13 +56,13 @@ func newDesk(t *testing.T) *desk {
 	uploads := &contexts.Store{Dir: filepath.Join(dir, "contexts"), Limits: contexts.Limits{LinksOut: true}}
 	lg, st := &logs.Dir{Path: filepath.Join(dir, "logs")}, &store.Memory{}
 	r := &runner.Runner{
-		Store: st, Logs: lg, Sources: &sources{&source.Fetcher{Dir: filepath.Join(dir, "sources")}, uploads},
+		Store: st, Logs: lg, Sources: &sources{fetcher: &source.Fetcher{Dir: filepath.Join(dir, "sources")}, uploads: uploads},
 		Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"),
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
-	management := &api.Server{Runs: r, Records: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
+	management := &api.Server{Runs: r, Records: store.MemoryRecords{Memory: st}, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
 	server := httptest.NewServer(api.Protect(api.Guard(management.Handler(), deskToken), []string{"127.0.0.1"}))
 	t.Cleanup(func() {
 		server.Close()

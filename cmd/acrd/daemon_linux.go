@@ -225,8 +225,11 @@ func (d *daemon) openParts(ctx context.Context) error {
 		return err
 	}
 	counts := metrics.New(version)
+	tasks := &store.MemoryTasks{}
+	archives := &api.Archives{Dir: d.path("uploads")}
+	d.housekeeping.archives = archives
 	d.runner = &runner.Runner{
-		Store: st, Logs: lg, Sources: &sources{fetcher, uploads}, Engine: d.engine, Secrets: resolver,
+		Store: st, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
 		Observe: runner.Observers(counts.Observer(), traces.Observer()),
@@ -234,7 +237,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
-		Runs: d.runner, Records: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
+		Runs: d.runner, Records: store.MemoryRecords{Memory: st}, Tasks: tasks, TaskRuns: tasks, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 	}
 	gate := &api.Gate{Owner: token, Tokens: &api.TokenFile{Path: d.path("tokens.json")}, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
@@ -243,6 +246,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
+	mux.Handle("/uploads/", management.Uploads())
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))
 	d.handler = api.Protect(d.traffic.watch(mux), d.names())

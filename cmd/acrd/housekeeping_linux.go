@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"acrd/internal/api"
 	"acrd/internal/contexts"
 	"acrd/internal/source"
 )
@@ -16,6 +17,8 @@ const (
 	// uploadShare which part of the disk they may all take.
 	uploadAge   = 7 * 24 * time.Hour
 	uploadShare = 20 // one twentieth
+	// archiveAge is how long an archive is kept after its upload.
+	archiveAge = 24 * time.Hour
 	// mirrorAge is how long a git mirror that nobody fetches from is kept.
 	mirrorAge = 14 * 24 * time.Hour
 	// pushAge is how long an unfinished push to the registry is kept.
@@ -30,7 +33,9 @@ type housekeeping struct {
 	*daemon
 	uploads *contexts.Store
 	fetcher *source.Fetcher
-	purged  time.Time
+	// archives are uploads as az makes them.
+	archives *api.Archives
+	purged   time.Time
 }
 
 func (h *housekeeping) serve(ctx context.Context) {
@@ -50,7 +55,9 @@ func (h *housekeeping) serve(ctx context.Context) {
 
 func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 	freed, err := h.uploads.Collect(ctx, diskSize(h.state)/uploadShare, uploadAge)
-	errs := []error{err, h.fetcher.Prune(ctx, mirrorAge)}
+	unpacked, e := h.archives.Sweep(now.Add(-archiveAge))
+	freed += unpacked
+	errs := []error{err, e, h.fetcher.Prune(ctx, mirrorAge)}
 	removed := 0
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now

@@ -243,9 +243,3 @@ func (g *Gate) watch(ctx context.Context, cancel context.CancelCauseFunc, given 
 
 // owns says that a request is the owner's.
 func owns(ctx context.Context) bool { return ctx.Value(ownerKey{}) != nil }
-
-// forbid answers what the owner alone may have.
-func forbid(w http.ResponseWriter, message string) error {
-	refuse(w, http.StatusForbidden, "AuthorizationFailed", message)
-	return nil
-}

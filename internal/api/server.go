@@ -2,12 +2,17 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"acrd/internal/logs"
 	"acrd/runner"
@@ -21,22 +26,35 @@ type Runs interface {
 
 // Records is where runs are looked up.
 type Records interface {
+	// Run is runner.ErrNotFound if there is none.
 	Run(ctx context.Context, id string) (*runner.Run, error)
-	Runs(ctx context.Context, limit int) ([]*runner.Run, error)
+	// Runs are the newest first.
+	Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error)
+	// Archive says whether a run is kept beyond the retention.
+	Archive(ctx context.Context, id string, archived bool) (*runner.Run, error)
 }
 
 // A Server answers the management API. Its fields must be set before Handler.
 type Server struct {
-	Runs    Runs
-	Records Records
-	Logs    *logs.Dir
+	Runs     Runs
+	Records  Records
+	Tasks    Tasks
+	TaskRuns TaskRuns
+	Logs     *logs.Dir
+	// LogLink makes the path of a log that needs no token until then.
+	LogLink func(run string, expires time.Time) string
+	// Archives takes uploaded sources.
+	Archives *Archives
+	// CheckSchedule refuses a timer's schedule; nil refuses none.
+	CheckSchedule func(schedule string) error
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
 	Info Info
 	Log  *slog.Logger // nil discards
 
-	agents Agents
+	agents     Agents
+	taskRunsMu sync.Mutex // keeps one request from starting two runs
 }
 
 // Info says who answers.
@@ -51,81 +69,205 @@ type Info struct {
 // maxBody bounds a request. Build secrets are in it.
 const maxBody = 8 << 20
 
+// A route is one operation of the API.
+type route struct {
+	method, path string
+	serve        func(w http.ResponseWriter, r *http.Request) error
+}
+
+const (
+	subscriptionRegistries = "/subscriptions/{subscription}/providers/Microsoft.ContainerRegistry/registries"
+	groupRegistries        = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ContainerRegistry/registries"
+)
+
+// routes are all of them but the contexts'. docs/openapi.yaml has the same.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET", subscriptionRegistries, s.listRegistries},
+		{"GET", groupRegistries, s.listRegistries},
+		{"GET", root, s.showRegistry},
+		{"POST", root + "/listBuildSourceUploadUrl", s.uploadURL},
+		{"POST", root + "/scheduleRun", s.schedule},
+		{"GET", root + "/runs", s.list},
+		{"GET", root + "/runs/{run}", s.show},
+		{"PATCH", root + "/runs/{run}", s.updateRun},
+		{"POST", root + "/runs/{run}/cancel", s.cancel},
+		{"GET", root + "/runs/{run}/cancel", s.showCanceled},
+		{"POST", root + "/runs/{run}/listLogSasUrl", s.logURL},
+		{"GET", root + "/operationStatuses/{run}", s.showOperation},
+		{"GET", root + "/tasks", s.listTasks},
+		{"GET", root + "/tasks/{task}", s.showTask},
+		{"PUT", root + "/tasks/{task}", s.createTask},
+		{"PATCH", root + "/tasks/{task}", s.updateTask},
+		{"DELETE", root + "/tasks/{task}", s.deleteTask},
+		{"POST", root + "/tasks/{task}/listDetails", s.showTask},
+		{"GET", root + "/taskRuns", s.listTaskRuns},
+		{"GET", root + "/taskRuns/{taskRun}", s.showTaskRun},
+		{"PUT", root + "/taskRuns/{taskRun}", s.createTaskRun},
+		{"PATCH", root + "/taskRuns/{taskRun}", s.updateTaskRun},
+		{"DELETE", root + "/taskRuns/{taskRun}", s.deleteTaskRun},
+		{"POST", root + "/taskRuns/{taskRun}/listDetails", s.showTaskRun},
+		// What follows is not Azure's.
+		{"GET", root + "/runs/{run}/log", s.log},
+		{"GET", root + "/runs/{run}/progress", s.progress},
+		{"POST", root + "/sshAgents/{agent}", s.agents.park},
+		{"GET", "/version", s.version},
+	}
+}
+
 // Handler serves everything at and below root, and /version.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
+	for _, route := range s.routes() {
+		mux.HandleFunc(route.method+" "+route.path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Ms-Request-Id", rand.Text())
+			err := checkVersion(r)
+			if err == nil {
+				err = route.serve(w, r)
+			}
+			if err != nil {
 				s.fail(w, r, err)
 			}
 		})
 	}
-	handle("POST "+root+"/scheduleRun", s.schedule)
-	handle("GET "+root+"/runs", s.list)
-	handle("GET "+root+"/runs/{run}", s.show)
-	handle("POST "+root+"/runs/{run}/cancel", s.cancel)
-	handle("GET "+root+"/runs/{run}/log", s.log)
-	handle("GET "+root+"/runs/{run}/progress", s.progress)
-	handle("POST "+root+"/sshAgents/{agent}", s.agents.park)
-	handle("GET /version", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, http.StatusOK, s.Info) })
 	if s.Contexts != nil {
 		mux.Handle(root+"/contexts", s.contexts())
 		mux.Handle(root+"/contexts/", s.contexts())
 	}
-	return mux
+	return anyCase(s.unknown(mux))
+}
+
+// unknown answers what is no route, as ARM does.
+func (s *Server) unknown(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		recorded := &discard{header: http.Header{}}
+		mux.ServeHTTP(recorded, r)
+		status, code := http.StatusNotFound, "ResourceNotFound"
+		if recorded.status == http.StatusMethodNotAllowed {
+			status, code = recorded.status, "MethodNotAllowed"
+			w.Header().Set("Allow", recorded.header.Get("Allow"))
+		}
+		_ = reply(w, status, errorBody{errorDetail{Code: code, Message: "There is no " + r.Method + " " + r.URL.Path + "."}})
+	})
+}
+
+// discard is an answer of which only the head counts.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// words are the parts of paths that are not names, by their lower case.
+var words = func() map[string]string {
+	all := map[string]string{}
+	for _, route := range (&Server{}).routes() {
+		for part := range strings.SplitSeq(route.path, "/") {
+			if !strings.HasPrefix(part, "{") {
+				all[strings.ToLower(part)] = part
+			}
+		}
+	}
+	return all
+}()
+
+// anyCase lets the words of a path be of any case, as ARM does. Those are every
+// second part, and what follows a name.
+func anyCase(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		parts := strings.Split(r.URL.Path, "/")
+		if len(parts) > 2 && strings.EqualFold(parts[1], "subscriptions") {
+			for i := range parts {
+				word, ok := words[strings.ToLower(parts[i])]
+				if ok && (i%2 == 1 || strings.EqualFold(parts[i], "Microsoft.ContainerRegistry")) {
+					parts[i] = word
+				}
+			}
+			if path := strings.Join(parts, "/"); path != r.URL.Path {
+				r.URL.Path, r.URL.RawPath = path, ""
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// rootOf is root with the names that the client used.
+func rootOf(r *http.Request) string {
+	return "/subscriptions/" + r.PathValue("subscription") + "/resourceGroups/" + r.PathValue("group") +
+		"/providers/Microsoft.ContainerRegistry/registries/" + r.PathValue("registry")
+}
+
+func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, s.Info)
 }
 
 // contexts mounts the upload handler, which knows nothing of subscriptions.
 func (s *Server) contexts() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		prefix := "/subscriptions/" + r.PathValue("subscription") + "/resourceGroups/" + r.PathValue("group") +
-			"/providers/Microsoft.ContainerRegistry/registries/" + r.PathValue("registry")
-		http.StripPrefix(prefix, s.Contexts).ServeHTTP(w, r)
+		http.StripPrefix(rootOf(r), s.Contexts).ServeHTTP(w, r)
 	})
 }
 
 func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
 	var body RunRequest
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	if err := dec.Decode(&body); err != nil {
-		return &runner.InvalidError{Err: err}
+	if err := read(w, r, &body); err != nil {
+		return err
 	}
-	if len(body.Entitlements) > 0 && !owns(r.Context()) {
-		return forbid(w, "entitlements are the owner's to grant: this token may submit runs without --allow")
-	}
-	req, err := body.request()
-	if err != nil {
-		return &runner.InvalidError{Err: err}
-	}
-	req.Agents = s.agents.dials(body.SSHAgents)
-	run, err := s.Runs.Submit(r.Context(), req)
+	run, err := s.submit(r.Context(), &body)
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, NewRun(run))
+	return reply(w, http.StatusOK, newRun(rootOf(r), run))
 }
 
-func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
-	top := 100
-	if text := r.URL.Query().Get("$top"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 100 {
-			return &runner.InvalidError{Err: errors.New("$top is not between 1 and 100")}
-		}
-		top = n
+// submit queues the run that a body asks for.
+func (s *Server) submit(ctx context.Context, body *RunRequest) (*runner.Run, error) {
+	if err := body.check(); err != nil {
+		return nil, err
 	}
-	runs, err := s.Records.Runs(r.Context(), top)
+	if len(body.Entitlements) > 0 && !owns(ctx) {
+		return nil, &forbiddenError{"entitlements are the owner's to grant: this token may submit runs without --allow"}
+	}
+	var req runner.Request
+	var err error
+	if body.Type == TaskRunKind {
+		req, err = s.taskRequest(ctx, body)
+	} else {
+		req, err = body.request()
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	page := struct {
-		Value []*Run `json:"value"`
-	}{[]*Run{}}
-	for _, run := range runs {
-		page.Value = append(page.Value, NewRun(run))
+	if err := s.Archives.check(req.Source); err != nil {
+		return nil, err
 	}
-	return reply(w, http.StatusOK, page)
+	req.Agents = s.agents.dials(body.SSHAgents)
+	return s.Runs.Submit(ctx, req)
+}
+
+// taskRequest is the request of a run of a stored task.
+func (s *Server) taskRequest(ctx context.Context, body *RunRequest) (runner.Request, error) {
+	name := body.taskName()
+	t, err := s.Tasks.Task(ctx, name)
+	if err != nil {
+		return runner.Request{}, fmt.Errorf("task %s: %w", name, err)
+	}
+	if !t.Status.Active() {
+		return runner.Request{}, fmt.Errorf("task %s %w", name, errDisabled)
+	}
+	if o := body.Overrides; len(t.Allow) > 0 && o != nil && (o.ContextPath != "" || o.File != "") && !owns(ctx) {
+		return runner.Request{}, &forbiddenError{"the task has entitlements, which are for its own source and file: the owner alone may run others with them"}
+	}
+	req, err := t.Request(body.Overrides.stored())
+	body.addTo(&req)
+	return req, err
 }
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
@@ -133,15 +275,58 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, NewRun(run))
+	return reply(w, http.StatusOK, newRun(rootOf(r), run))
+}
+
+// updateRun changes the only thing about a run that may change.
+func (s *Server) updateRun(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		IsArchiveEnabled *bool `json:"isArchiveEnabled"`
+		Properties       struct {
+			IsArchiveEnabled *bool `json:"isArchiveEnabled"`
+		} `json:"properties"`
+	}
+	if err := read(w, r, &body); err != nil {
+		return err
+	}
+	archive := body.IsArchiveEnabled
+	if archive == nil {
+		archive = body.Properties.IsArchiveEnabled
+	}
+	if archive == nil {
+		return s.show(w, r)
+	}
+	run, err := s.Records.Archive(r.Context(), r.PathValue("run"), *archive)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, newRun(rootOf(r), run))
 }
 
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
-	if err := s.Runs.Cancel(r.Context(), r.PathValue("run")); err != nil && !errors.Is(err, runner.ErrFinal) {
+	id := r.PathValue("run")
+	if err := s.Runs.Cancel(r.Context(), id); err != nil && !errors.Is(err, runner.ErrFinal) {
 		return err
 	}
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	run, err := s.Records.Run(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return s.canceling(w, r, run)
+}
+
+// logLinkLife is how long the address of a log is good.
+const logLinkLife = time.Hour
+
+func (s *Server) logURL(w http.ResponseWriter, r *http.Request) error {
+	run, err := s.Records.Run(r.Context(), r.PathValue("run"))
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, struct {
+		LogLink         string  `json:"logLink"`
+		LogArtifactLink *string `json:"logArtifactLink"`
+	}{scheme(r) + "://" + s.address(r) + s.LogLink(run.ID, time.Now().Add(logLinkLife)), nil})
 }
 
 func (s *Server) log(w http.ResponseWriter, r *http.Request) error {
@@ -213,51 +398,4 @@ func reply(w http.ResponseWriter, code int, v any) error {
 	w.WriteHeader(code)
 	_, _ = w.Write(append(b, '\n'))
 	return nil
-}
-
-// An errorBody is ARM's.
-type errorBody struct {
-	Error struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"error"`
-}
-
-// fail writes an error. What is not the client's fault is logged, and told
-// without its inside.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status, code := statusCode(err)
-	var body errorBody
-	body.Error.Code, body.Error.Message = code, err.Error()
-	if status >= 500 {
-		if s.Log != nil {
-			s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-		}
-		if status == http.StatusInternalServerError {
-			body.Error.Message = "the daemon could not do this; its log says why"
-		}
-	}
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
-	}
-	_ = reply(w, status, body)
-}
-
-// statusCode is the one place that turns an error into an HTTP status.
-func statusCode(err error) (int, string) {
-	var invalid *runner.InvalidError
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return http.StatusRequestEntityTooLarge, "RequestTooLarge"
-	case errors.As(err, &invalid):
-		return http.StatusBadRequest, "BadRequest"
-	case errors.Is(err, runner.ErrNotFound), errors.Is(err, logs.ErrNone):
-		return http.StatusNotFound, "ResourceNotFound"
-	case errors.Is(err, runner.ErrFinal):
-		return http.StatusConflict, "Conflict"
-	case errors.Is(err, runner.ErrDraining):
-		return http.StatusServiceUnavailable, "ServiceUnavailable"
-	}
-	return http.StatusInternalServerError, "InternalServerError"
 }

@@ -56,7 +56,9 @@ func (t *Task) Normalize() {
 	if t.Timeout == 0 {
 		t.Timeout = int(DefaultTimeout.Seconds())
 	}
-	word(&t.Step.Type, DockerStep, FileTaskStep, EncodedTaskStep)
+	if t.Step.Type != "" {
+		word(&t.Step.Type, DockerStep, FileTaskStep, EncodedTaskStep)
+	}
 	if t.Step.Type == DockerStep && t.Step.Push == nil {
 		push := len(t.Step.ImageNames) > 0
 		t.Step.Push = &push

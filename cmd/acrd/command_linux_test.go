@@ -62,7 +62,8 @@ func newDesk(t *testing.T) *desk {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
-	management := &api.Server{Runs: r, Records: store.MemoryRecords{Memory: st}, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
+	tasks := &store.MemoryTasks{}
+	management := &api.Server{Runs: r, Records: store.MemoryRecords{Memory: st}, Tasks: tasks, TaskRuns: tasks, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
 	server := httptest.NewServer(api.Protect(api.Guard(management.Handler(), deskToken), []string{"127.0.0.1"}))
 	t.Cleanup(func() {
 		server.Close()
@@ -81,7 +82,7 @@ func (d *desk) acrd(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	ctx, stop := context.WithTimeout(d.Context(), 30*time.Second)
 	defer stop()
-	code = run(ctx, &session{strings.NewReader(""), &out, &errs, func(k string) string { return d.env[k] }}, args)
+	code = run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, args)
 	return code, out.String(), errs.String()
 }
 
@@ -118,7 +119,7 @@ func TestExitCodes(t *testing.T) {
 		{"unknown flag", []string{"build", "--colour", "."}, exitUsage, `unknown flag: --colour`},
 		{"no such folder", []string{"build", dir + "/none"}, exitUsage, `should be a local directory path or remote URL`},
 		{"windows", []string{"build", "--platform", "windows", dir}, exitUsage, `on Linux, for Linux`},
-		{"output", []string{"run", "-o", "xml", "/dev/null"}, exitUsage, `"xml" is none of text, table, json`},
+		{"output", []string{"run", "-o", "xml", "/dev/null"}, exitUsage, `"xml" is none of text, table, json, yaml, tsv`},
 		{"no file", []string{"run", "/dev/null"}, exitUsage, `acb.yaml|--cmd`},
 		{"bad credential", []string{"build", "--credential", "{}", dir}, exitUsage, `registry name can't be empty`},
 		{"build", []string{"build", "-t", "a:1", dir}, exitOK, `Queued a build with ID: ca\d`},
@@ -208,7 +209,7 @@ func TestOutput(t *testing.T) {
 	if id, err := os.ReadFile(idFile); err != nil || string(id)+"\n" != out {
 		t.Errorf("--iidfile: %q %v", id, err)
 	}
-	if _, out, _ = d.acrd("run", "--cmd", "busybox true", "-o", "table", "/dev/null"); !regexp.MustCompile(`^RUN ID  PLATFORM  STATUS     TRIGGER  STARTED +DURATION\nca3     linux     Succeeded  Manual   20\S+  00:00:00\n$`).MatchString(out) {
+	if _, out, _ = d.acrd("run", "--cmd", "busybox true", "-o", "table", "/dev/null"); !regexp.MustCompile(`^RUN ID  TASK  PLATFORM  STATUS     TRIGGER  STARTED +DURATION\nca3 +linux     Succeeded  Manual   20\S+  00:00:00\n$`).MatchString(out) {
 		t.Errorf("table: %q", out)
 	}
 	if _, out, _ = d.acrd("run", "--cmd", "busybox echo 'a: b # c'", "--no-wait", "-o", "json", "/dev/null"); json.Unmarshal([]byte(out), &r) != nil || r.Properties.RunID == "" {
@@ -229,7 +230,7 @@ func TestInterrupt(t *testing.T) {
 		return context.Cause(ctx)
 	}
 	var out, errs bytes.Buffer
-	code := run(ctx, &session{strings.NewReader(""), &out, &errs, func(k string) string { return d.env[k] }}, []string{"run", "--cmd", "x sleep 60", "/dev/null"})
+	code := run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"run", "--cmd", "x sleep 60", "/dev/null"})
 	if code != exitInterrupted || !strings.Contains(errs.String(), "Run ca1 was canceled.") {
 		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"acrd/internal/api"
 	"acrd/runner"
@@ -28,6 +29,9 @@ var (
 	// errUnsuccessful says that a run ended otherwise than Succeeded, and
 	// that the user has been told.
 	errUnsuccessful = errors.New("the run did not succeed")
+	// errShown says that the command line was incomplete, and that the user
+	// has been shown what there is.
+	errShown = fmt.Errorf("%w: incomplete", errUsage)
 	// errHost is wrapped by errors about what this host lacks.
 	errHost = errors.New("host")
 )
@@ -66,5 +70,5 @@ func exitCode(err error) int {
 
 // silent says that the user has been told already.
 func silent(err error) bool {
-	return errors.Is(err, errUnsuccessful) || errors.Is(err, errInterrupted) || errors.Is(err, pflag.ErrHelp)
+	return errors.Is(err, errUnsuccessful) || errors.Is(err, errInterrupted) || errors.Is(err, errShown) || errors.Is(err, pflag.ErrHelp)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -14,6 +15,10 @@ func newFlags(s *session, synopsis, description string) *pflag.FlagSet {
 	fs.SetOutput(s.stdout)
 	fs.SortFlags = false
 	fs.Usage = func() {
+		if s.defined != nil {
+			s.defined(fs)
+			return
+		}
 		fmt.Fprintf(s.stdout, "Usage: acrd %s\n\n%s\n\nFlags:\n%s", synopsis, description, fs.FlagUsages())
 	}
 	return fs
@@ -21,7 +26,7 @@ func newFlags(s *session, synopsis, description string) *pflag.FlagSet {
 
 // parse reads args and checks how many of them are not flags.
 func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) {
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(joinWords(fs, args)); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil, err
 		}
@@ -37,20 +42,82 @@ func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) 
 	return rest, nil
 }
 
+// joinWords writes flags the way pflag reads them where az has another: yes or
+// no may follow a flag as a word of its own, and several words a list.
+func joinWords(fs *pflag.FlagSet, args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(out, args[i:]...)
+		}
+		name, ok := strings.CutPrefix(args[i], "--")
+		f := fs.Lookup(name)
+		if !ok || f == nil {
+			out = append(out, args[i])
+			continue
+		}
+		switch next := args[i+1:]; {
+		case f.Value.Type() == "bool" && len(next) > 0 && isBool(next[0]):
+			out = append(out, args[i]+"="+strings.ToLower(next[0]))
+			i++
+		case f.Value.Type() == "list" && len(next) > 0 && !strings.HasPrefix(next[0], "-"):
+			for ; i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"); i++ {
+				out = append(out, "--"+name+"="+args[i+1])
+			}
+		default:
+			out = append(out, args[i])
+		}
+	}
+	return out
+}
+
+func isBool(word string) bool {
+	return slices.Contains([]string{"true", "false"}, strings.ToLower(word))
+}
+
+// A wordList is a flag that several words may follow.
+type wordList []string
+
+func (l *wordList) String() string { return strings.Join(*l, " ") }
+func (l *wordList) Type() string   { return "list" }
+func (l *wordList) Set(v string) error {
+	if v != "" {
+		*l = append(*l, v)
+	}
+	return nil
+}
+
 // output is the flag -o.
 type output string
 
+// outputs are its values, but for text.
+var outputs = []string{"table", "json", "yaml", "tsv"}
+
+// outputFlag is for commands whose result is text: a log, a display.
 func outputFlag(fs *pflag.FlagSet) *output {
 	o := output("text")
-	fs.VarP(&o, "output", "o", "what to print: text, table or json")
+	fs.VarP(&o, "output", "o", "what to print: text, table, json, yaml or tsv")
+	return &o
+}
+
+// resultFlag is for commands whose result is a record or a list.
+func resultFlag(fs *pflag.FlagSet) *output {
+	o := output("table")
+	fs.VarP(&o, "output", "o", "what to print: table, json, yaml or tsv")
 	return &o
 }
 
 func (o *output) String() string { return string(*o) }
 func (o *output) Type() string   { return "format" }
 func (o *output) Set(v string) error {
-	if !slices.Contains([]string{"text", "table", "json"}, v) {
-		return fmt.Errorf("%q is none of text, table, json", v)
+	v = strings.ToLower(v)
+	switch {
+	case v == "jsonc", v == "yamlc": // az's, in colours
+		v = strings.TrimSuffix(v, "c")
+	case v == "text" && *o == "table":
+		return fmt.Errorf("%q is none of %s", v, strings.Join(outputs, ", "))
+	case v != "text" && !slices.Contains(outputs, v):
+		return fmt.Errorf("%q is none of text, %s", v, strings.Join(outputs, ", "))
 	}
 	*o = output(v)
 	return nil
@@ -59,4 +126,4 @@ func (o *output) Set(v string) error {
 func (o *output) json() bool { return *o == "json" }
 
 // document says that standard output is for the result alone.
-func (o *output) document() bool { return *o == "json" || *o == "table" }
+func (o *output) document() bool { return *o != "text" }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"acrd/internal/api"
@@ -23,6 +22,8 @@ type waiting struct {
 	noLogs, noWait bool
 	progress       string // auto, tty, plain, quiet, rawjson
 	output         *output
+	// detach makes Ctrl-C stop showing, and leaves the run alone.
+	detach bool
 	// succeeded, if set, is called with the outcome of a good run.
 	succeeded func(api.RunProperties) error
 }
@@ -62,7 +63,11 @@ func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w wai
 	defer stop(nil)
 	ended := make(chan struct{})
 	defer close(ended)
-	go c.cancelOnInterrupt(ctx, s, id, stop, ended)
+	if w.detach {
+		defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
+	} else {
+		go c.cancelOnInterrupt(ctx, s, id, stop, ended)
+	}
 	var err error
 	switch {
 	case w.noLogs:
@@ -78,6 +83,9 @@ func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w wai
 	}
 	if err != nil {
 		if ctx.Err() != nil {
+			if w.detach {
+				fmt.Fprintf(s.stderr, "Run %s goes on; see it again with: acrd logs %s\n", id, id)
+			}
 			return errInterrupted
 		}
 		return fmt.Errorf("follow run %s: %w\nThe run goes on; see it again with: acrd logs %s", id, err, id)
@@ -251,33 +259,34 @@ func summarize(out io.Writer, p api.RunProperties) {
 
 // printRun prints a run as the flag -o says; as text it is its log.
 func printRun(s *session, run *api.Run, o *output) error {
-	switch *o {
-	case "json":
-		enc := json.NewEncoder(s.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(run)
-	case "table":
-		return tabulate(s.stdout, run)
+	if !o.document() {
+		return nil
 	}
-	return nil
+	return o.print(s, run, runTable(run))
 }
 
-// tabulate prints runs with the columns of az acr task list-runs.
-func tabulate(out io.Writer, runs ...*api.Run) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "RUN ID\tPLATFORM\tSTATUS\tTRIGGER\tSTARTED\tDURATION")
+// runTable has the columns of az acr task list-runs.
+func runTable(runs ...*api.Run) table {
+	t := table{head: []string{"RUN ID", "TASK", "PLATFORM", "STATUS", "TRIGGER", "STARTED", "DURATION"}}
 	for _, r := range runs {
 		p := r.Properties
-		started, took := "", ""
-		if p.StartTime != nil {
-			started = p.StartTime.Format(time.RFC3339)
-			if p.FinishTime != nil {
-				took = clock(p.FinishTime.Sub(*p.StartTime))
-			}
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\tManual\t%s\t%s\n", p.RunID, p.Platform.OS, p.Status, started, took)
+		started, took := runTimes(r)
+		t.add(p.RunID, p.Task, p.Platform.OS, p.Status, p.Trigger(), started, took)
 	}
-	return w.Flush()
+	return t
+}
+
+// runTimes are when a run has started and how long it took, as az writes them.
+func runTimes(r *api.Run) (started, took string) {
+	p := r.Properties
+	if p.StartTime == nil {
+		return "", ""
+	}
+	started = p.StartTime.UTC().Format("2006-01-02T15:04:05Z")
+	if p.FinishTime != nil {
+		took = clock(p.FinishTime.Sub(*p.StartTime))
+	}
+	return started, took
 }
 
 // clock writes a duration as az does, 00:01:09.

@@ -11,13 +11,17 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/spf13/pflag"
 )
 
-// A command is one subcommand. The name's first line of help is in summary.
+// A command is one subcommand, or a group of them. The name's first line of
+// help is in summary.
 type command struct {
 	name, summary string
 	run           func(ctx context.Context, s *session, args []string) error
 	hidden        bool
+	subs          []command
 }
 
 // commands are in the order in which help lists them.
@@ -26,12 +30,17 @@ func commands() []command {
 		{name: "build", summary: "Build an image from a folder, a git repository or an archive, and push it", run: build},
 		{name: "run", summary: "Run a multi-step task, or one command", run: runTask},
 		{name: "scan", summary: "Say which images a Dockerfile is built from", run: scan},
+		{name: "task", summary: "Make, change, run and show tasks", subs: taskCommands()},
+		{name: "taskrun", summary: "Show task runs", subs: taskRunCommands()},
+		{name: "runs", summary: "List runs, and watch them", subs: runsCommands()},
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
 		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
-		{name: "token", summary: "Let others in over TCP", run: group("token", "Let others in over TCP", tokenCommands())},
-		{name: "secret", summary: "Keep secrets for task files", run: group("secret", "Keep secrets for task files", secretCommands())},
+		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
+		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
+		{name: "completion", summary: "Print the completion script of a shell", run: printCompletion},
+		{name: completeCommand, run: complete, hidden: true},
 	}
 	return append(all, daemonCommands()...)
 }
@@ -41,39 +50,27 @@ type session struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	// defined, if set, is told of the flags of a command.
+	defined func(*pflag.FlagSet)
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := run(ctx, &session{os.Stdin, os.Stdout, os.Stderr, os.Getenv}, os.Args[1:])
+	code := run(ctx, &session{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, s *session, args []string) int {
-	if len(args) == 0 {
-		usage(s.stdout)
-		return exitUsage
+	if len(args) > 0 && args[0] == "--version" {
+		args = []string{"version"}
 	}
-	if args[0] == "-h" || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
-		usage(s.stdout)
-		return exitOK
+	if len(args) > 1 && args[0] == "help" {
+		args = append(args[1:], "--help")
 	}
-	if args[0] == "--version" {
-		args[0] = "version"
-	}
-	if args[0] == "help" {
-		args = []string{args[1], "--help"}
-	}
-	all := commands()
-	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
-	if i < 0 {
-		fmt.Fprintf(s.stderr, "acrd: unknown command %q%s\nRun 'acrd help' for the list.\n", args[0], suggestion(args[0], all))
-		return exitUsage
-	}
-	err := all[i].run(ctx, s, args[1:])
+	err := dispatch(ctx, s, command{name: "acrd", subs: commands()}, args)
 	code := exitCode(err)
 	if err != nil && !silent(err) {
 		fmt.Fprintln(s.stderr, "acrd:", err)
@@ -81,14 +78,39 @@ func run(ctx context.Context, s *session, args []string) int {
 	return code
 }
 
-func usage(w io.Writer) {
-	fmt.Fprint(w, "acrd builds container images and runs ACR tasks on this machine.\n\nUsage: acrd COMMAND [FLAGS]\n\nCommands:\n")
-	for _, c := range commands() {
+// dispatch finds the command of a group that args begin with, and runs it.
+func dispatch(ctx context.Context, s *session, group command, args []string) error {
+	if group.subs == nil {
+		return group.run(ctx, s, args)
+	}
+	if len(args) == 0 {
+		usage(s.stdout, group)
+		return errShown
+	}
+	if slices.Contains([]string{"-h", "--help", "help"}, args[0]) {
+		usage(s.stdout, group)
+		return nil
+	}
+	i := slices.IndexFunc(group.subs, func(c command) bool { return c.name == args[0] })
+	if i < 0 {
+		return &usageError{fmt.Sprintf("unknown command %q%s\nRun '%s --help' for the list.", args[0], suggestion(args[0], group.subs), group.name)}
+	}
+	c := group.subs[i]
+	c.name = group.name + " " + c.name
+	return dispatch(ctx, s, c, args[1:])
+}
+
+func usage(w io.Writer, group command) {
+	if group.summary == "" {
+		group.summary = "acrd builds container images and runs ACR tasks on this machine"
+	}
+	fmt.Fprintf(w, "%s.\n\nUsage: %s COMMAND [FLAGS]\n\nCommands:\n", group.summary, group.name)
+	for _, c := range group.subs {
 		if !c.hidden {
 			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
 		}
 	}
-	fmt.Fprint(w, "\nRun 'acrd COMMAND --help' for the flags of a command.\n")
+	fmt.Fprintf(w, "\nRun '%s COMMAND --help' for the flags of a command.\n", group.name)
 }
 
 // suggestion finds a command that was probably meant.

@@ -72,7 +72,7 @@ func (p *preview) read(s *session, where string) (*previewed, error) {
 	v := &previewed{name: cmp.Or(p.file, "acb.yaml"), options: steps.Options{Env: p.env, Network: p.network, Strict: p.strict}}
 	switch {
 	case p.cmd != "":
-		v.name, v.text = "task.yaml", (&taskFlags{cmd: p.cmd}).cmdTask()
+		v.name, v.text = "task.yaml", cmdTask(p.cmd, 0)
 	case p.file == "-":
 		v.name = "standard input"
 		v.text, err = io.ReadAll(io.LimitReader(s.stdin, 2<<20))

@@ -48,7 +48,7 @@ func (w *waiting) define(fs *pflag.FlagSet) {
 // apply adds to a request what is common to all.
 func (f *requestFlags) apply(c *connection, s *session, req *api.RunRequest) error {
 	req.RunRegistry = strings.TrimSuffix(normalHost(f.registry), "/")
-	req.Timeout = f.timeout
+	req.RunTimeout = f.timeout
 	for _, words := range f.allow {
 		req.Entitlements = append(req.Entitlements, strings.Split(words, ",")...)
 	}

@@ -158,7 +158,7 @@ func (f *taskFlags) request(ctx context.Context, s *session, c *connection, sour
 // names no version.
 func (f *taskFlags) inline(s *session, file string) ([]byte, error) {
 	if f.cmd != "" {
-		return f.cmdTask(), nil
+		return cmdTask(f.cmd, f.common.timeout), nil
 	}
 	var b []byte
 	var err error
@@ -173,12 +173,13 @@ func (f *taskFlags) inline(s *session, file string) ([]byte, error) {
 	return b, nil
 }
 
-// cmdTask quotes the command: unlike az's, it survives ": ", "#" and "{".
-func (f *taskFlags) cmdTask() []byte {
+// cmdTask is the task that runs one command. It quotes the command: unlike
+// az's, it survives ": ", "#" and "{".
+func cmdTask(cmd string, timeout int) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "version: v1.1.0\nsteps:\n  - cmd: %s\n    disableWorkingDirectoryOverride: true\n", quoteYAML(f.cmd))
-	if f.common.timeout > 0 {
-		fmt.Fprintf(&b, "    timeout: %d\n", f.common.timeout)
+	fmt.Fprintf(&b, "version: v1.1.0\nsteps:\n  - cmd: %s\n    disableWorkingDirectoryOverride: true\n", quoteYAML(cmd))
+	if timeout > 0 {
+		fmt.Fprintf(&b, "    timeout: %d\n", timeout)
 	}
 	return []byte(b.String())
 }

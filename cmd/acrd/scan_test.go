@@ -63,7 +63,7 @@ func read(t *testing.T, file string) string {
 func alone(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	s := &session{strings.NewReader(""), &out, &errs, func(k string) string { return env[k] }}
+	s := &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return env[k] }}
 	code = run(t.Context(), s, args)
 	return code, out.String(), errs.String()
 }

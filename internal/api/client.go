@@ -27,9 +27,16 @@ var ErrUnreachable = errors.New("no daemon answers")
 type Problem struct {
 	Status        int
 	Code, Message string
+	// Target is the field that is at fault, if it is one.
+	Target string
 }
 
-func (p *Problem) Error() string { return p.Message }
+func (p *Problem) Error() string {
+	if p.Target != "" && p.Status == http.StatusBadRequest {
+		return p.Target + ": " + p.Message
+	}
+	return p.Message
+}
 
 // NewClient speaks to server: unix:PATH, or an http or https URL. The token is
 // sent over TCP only; a socket knows its user.
@@ -102,9 +109,7 @@ func (c *Client) Run(ctx context.Context, id string) (*Run, error) {
 
 // Runs lists the newest runs.
 func (c *Client) Runs(ctx context.Context, top int) ([]*Run, error) {
-	var page struct{ Value []*Run }
-	err := c.call(ctx, http.MethodGet, ourRoot+"/runs?$top="+strconv.Itoa(top), nil, &page)
-	return page.Value, err
+	return c.Find(ctx, "", top)
 }
 
 // Cancel asks a run to stop.
@@ -218,7 +223,7 @@ func problem(resp *http.Response) error {
 	p := &Problem{Status: resp.StatusCode, Code: resp.Status, Message: strings.TrimSpace(string(b))}
 	var body errorBody
 	if json.Unmarshal(b, &body) == nil && body.Error.Message != "" {
-		p.Code, p.Message = body.Error.Code, body.Error.Message
+		p.Code, p.Message, p.Target = body.Error.Code, body.Error.Message, body.Error.Target
 	}
 	if p.Message == "" {
 		p.Message = resp.Status

@@ -22,6 +22,8 @@ import (
 type Runs interface {
 	Submit(ctx context.Context, req runner.Request) (*runner.Run, error)
 	Cancel(ctx context.Context, id string) error
+	// Archive says whether a run is kept beyond the retention.
+	Archive(ctx context.Context, id string, archived bool) (*runner.Run, error)
 }
 
 // Records is where runs are looked up.
@@ -30,8 +32,6 @@ type Records interface {
 	Run(ctx context.Context, id string) (*runner.Run, error)
 	// Runs are the newest first.
 	Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error)
-	// Archive says whether a run is kept beyond the retention.
-	Archive(ctx context.Context, id string, archived bool) (*runner.Run, error)
 }
 
 // A Server answers the management API. Its fields must be set before Handler.
@@ -229,11 +229,11 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request) error {
 
 // submit queues the run that a body asks for.
 func (s *Server) submit(ctx context.Context, body *RunRequest) (*runner.Run, error) {
-	if err := body.check(); err != nil {
-		return nil, err
-	}
 	if len(body.Entitlements) > 0 && !owns(ctx) {
 		return nil, &forbiddenError{"entitlements are the owner's to grant: this token may submit runs without --allow"}
+	}
+	if err := body.check(); err != nil {
+		return nil, err
 	}
 	var req runner.Request
 	var err error
@@ -296,7 +296,7 @@ func (s *Server) updateRun(w http.ResponseWriter, r *http.Request) error {
 	if archive == nil {
 		return s.show(w, r)
 	}
-	run, err := s.Records.Archive(r.Context(), r.PathValue("run"), *archive)
+	run, err := s.Runs.Archive(r.Context(), r.PathValue("run"), *archive)
 	if err != nil {
 		return err
 	}

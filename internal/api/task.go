@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -160,6 +162,9 @@ func (s *Server) finishTask(t, old *runner.Task) error {
 		t.Location = location
 	}
 	t.Normalize()
+	if old != nil && same(t, old) {
+		t.Updated = old.Updated
+	}
 	err := t.Check()
 	faults, _ := errors.AsType[runner.Faults](err)
 	if s.CheckSchedule != nil && t.Trigger != nil {
@@ -173,6 +178,15 @@ func (s *Server) finishTask(t, old *runner.Task) error {
 		return faults
 	}
 	return err
+}
+
+// same tells whether nothing has changed but the time.
+func same(t, old *runner.Task) bool {
+	c := old.Clone()
+	c.Updated = t.Updated
+	now, err1 := json.Marshal(t)
+	was, err2 := json.Marshal(c)
+	return err1 == nil && err2 == nil && bytes.Equal(now, was) && maps.Equal(t.Secrets(), c.Secrets())
 }
 
 func (s *Server) deleteTask(w http.ResponseWriter, r *http.Request) error {

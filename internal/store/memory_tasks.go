@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -147,14 +146,4 @@ func matches(f *runner.Filter, r *runner.Run) bool {
 	return older && (f.Task == "" || r.Request.Task == f.Task) && (f.Type == "" || r.Type == f.Type) &&
 		(f.Statuses == nil || slices.Contains(f.Statuses, r.Status)) && (f.Archived == nil || *f.Archived == r.Archived) &&
 		within(r.Created, f.CreatedFrom, f.CreatedTo) && within(r.Finished, f.FinishedFrom, f.FinishedTo)
-}
-
-// Archive says whether a run is kept.
-func (m MemoryRecords) Archive(ctx context.Context, id string, archived bool) (*runner.Run, error) {
-	r, err := m.Run(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("archive: %w", err)
-	}
-	r.Archived, r.Updated = archived, time.Now()
-	return r, m.SaveRun(ctx, r)
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"acrd/internal/api"
+
+	"github.com/spf13/pflag"
+)
+
+// completeCommand prints what may come next, a word a line. Shells call it.
+const completeCommand = "__complete"
+
+// completionScripts ask the command itself. Where it has nothing to say, the
+// shell completes file names.
+var completionScripts = map[string]string{
+	"bash": `_acrd() {
+	local IFS=$'\n'
+	COMPREPLY=($(compgen -W "$(acrd __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _acrd acrd
+`,
+	"zsh": `#compdef acrd
+_acrd() {
+	local -a found
+	found=("${(@f)$(acrd __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+	if [[ -n "${found[1]}" ]]; then
+		compadd -a found
+	else
+		_files
+	fi
+}
+compdef _acrd acrd
+`,
+	"fish": `function __acrd_complete
+	set -l words (commandline -opc) (commandline -ct)
+	acrd __complete $words[2..-1] 2>/dev/null
+end
+complete -c acrd -a '(__acrd_complete)'
+`,
+}
+
+func printCompletion(_ context.Context, s *session, args []string) error {
+	fs := newFlags(s, "completion bash|zsh|fish", `Print the completion script of a shell:
+
+  bash: acrd completion bash > /etc/bash_completion.d/acrd
+  zsh:  acrd completion zsh > "${fpath[1]}/_acrd"
+  fish: acrd completion fish > ~/.config/fish/completions/acrd.fish`)
+	rest, err := parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	script, ok := completionScripts[rest[0]]
+	if !ok {
+		return &usageError{fmt.Sprintf("%q is none of bash, zsh, fish", rest[0])}
+	}
+	_, err = io.WriteString(s.stdout, script)
+	return err
+}
+
+// complete prints the words that may stand where the last of args does.
+func complete(ctx context.Context, s *session, args []string) error {
+	if len(args) == 0 {
+		args = []string{""}
+	}
+	word, before := args[len(args)-1], args[:len(args)-1]
+	group := command{name: "acrd", subs: commands()}
+	for group.subs != nil && len(before) > 0 {
+		i := slices.IndexFunc(group.subs, func(c command) bool { return c.name == before[0] })
+		if i < 0 {
+			return nil
+		}
+		group, before = group.subs[i], before[1:]
+	}
+	var found []string
+	switch {
+	case group.subs != nil:
+		for _, c := range group.subs {
+			if !c.hidden {
+				found = append(found, c.name)
+			}
+		}
+	case strings.HasPrefix(word, "-"):
+		found = flagsOf(ctx, group)
+	case len(before) > 0:
+		found = valuesOf(ctx, s, before[len(before)-1])
+	}
+	for _, f := range found {
+		if strings.HasPrefix(f, word) {
+			fmt.Fprintln(s.stdout, f)
+		}
+	}
+	return nil
+}
+
+// flagsOf asks a command for its help and takes the flags from it.
+func flagsOf(ctx context.Context, c command) []string {
+	var found []string
+	asking := &session{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
+	asking.defined = func(fs *pflag.FlagSet) {
+		fs.VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				found = append(found, "--"+f.Name)
+			}
+		})
+	}
+	_ = c.run(ctx, asking, []string{"--help"}) // it is the help that is wanted
+	return found
+}
+
+// completionPatience bounds how long a shell waits for a daemon.
+const completionPatience = time.Second
+
+// valuesOf are the values of a flag, as far as there are only some.
+func valuesOf(ctx context.Context, s *session, flag string) []string {
+	switch flag {
+	case "-o", "--output":
+		return outputs
+	case "--status":
+		return []string{"Enabled", "Disabled"}
+	case "--run-status":
+		return []string{"Queued", "Started", "Running", "Succeeded", "Failed", "Canceled", "Error", "Timeout"}
+	case "--progress":
+		return []string{"auto", "plain", "tty", "quiet", "rawjson"}
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, completionPatience, context.DeadlineExceeded)
+	defer stop()
+	where := serverFlags(pflag.NewFlagSet("", pflag.ContinueOnError), s)
+	c, err := where.client()
+	if err != nil {
+		return nil
+	}
+	return namesFor(ctx, c, flag)
+}
+
+// namesFor asks the daemon, if one runs.
+func namesFor(ctx context.Context, c *api.Client, flag string) []string {
+	var names []string
+	switch flag {
+	case "-n", "--name":
+		tasks, _ := c.Tasks(ctx) // nothing is as good an answer
+		for _, t := range tasks {
+			names = append(names, t.Name)
+		}
+	case "--run-id":
+		runs, _ := c.Runs(ctx, 20)
+		for _, r := range runs {
+			names = append(names, r.Properties.RunID)
+		}
+	}
+	return names
+}

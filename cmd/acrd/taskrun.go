@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"acrd/internal/api"
+)
+
+func taskRunCommands() []command {
+	return []command{
+		{name: "list", summary: "List all task runs", run: listTaskRuns},
+		{name: "show", summary: "Show a task run", run: showTaskRun},
+		{name: "delete", summary: "Delete a task run", run: deleteTaskRun},
+		{name: "logs", summary: "Show the log of a task run", run: showTaskRunLogs},
+	}
+}
+
+// taskRunTable has the columns of az acr taskrun list.
+func taskRunTable(all ...*api.TaskRun) table {
+	t := table{head: []string{"NAME", "RUN ID", "TASK", "PLATFORM", "STATUS", "STARTED", "DURATION"}}
+	for _, one := range all {
+		r := one.Properties.RunResult
+		if r == nil {
+			t.add(one.Name, "", "", "", "", "", "")
+			continue
+		}
+		p := r.Properties
+		started, took := runTimes(r)
+		t.add(one.Name, p.RunID, p.Task, p.Platform.OS, p.Status, started, took)
+	}
+	return t
+}
+
+func listTaskRuns(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "taskrun list [FLAGS]", "List all task runs.")
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error {
+		all, err := c.TaskRuns(ctx)
+		if err != nil {
+			return err
+		}
+		return f.output.print(s, all, taskRunTable(all...))
+	})
+}
+
+func showTaskRun(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "taskrun show -n NAME [FLAGS]", "Show a task run.")
+	name := nameFlag(fs, "name of the task run")
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	if err := required("--name", *name); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error {
+		t, err := c.TaskRun(ctx, *name)
+		if err != nil {
+			return err
+		}
+		return f.output.print(s, t, taskRunTable(t))
+	})
+}
+
+func deleteTaskRun(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "taskrun delete -n NAME [FLAGS]", "Delete a task run. The run itself and its log stay.")
+	name := nameFlag(fs, "name of the task run")
+	yes := fs.BoolP("yes", "y", false, "do not ask")
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	if err := required("--name", *name); err != nil {
+		return err
+	}
+	if err := confirm(s, *yes, fmt.Sprintf("Are you sure you want to delete the task run '%s' ", *name)); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error {
+		if _, err := c.TaskRun(ctx, *name); err != nil {
+			return err
+		}
+		return c.DeleteTaskRun(ctx, *name)
+	})
+}
+
+func showTaskRunLogs(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "taskrun logs -n NAME [FLAGS]", "Show the log of the run of a task run, following it to its end.")
+	name := nameFlag(fs, "name of the task run")
+	fs.Bool("no-format", false, "ignored: nothing is formatted")
+	_ = fs.MarkHidden("no-format")
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	if err := required("--name", *name); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error {
+		t, err := c.TaskRun(ctx, *name)
+		if err != nil {
+			return err
+		}
+		if t.Properties.RunResult == nil {
+			return fmt.Errorf("the run of the task run '%s' has expired", *name)
+		}
+		return c.copyLog(ctx, s.stdout, t.Properties.RunResult.Properties.RunID)
+	})
+}

@@ -39,6 +39,8 @@ var layers = map[string][]string{
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 
+	"internal/api/apitest": {},
+
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},

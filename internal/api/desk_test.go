@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -150,5 +149,3 @@ func (d *desk) want(status int, method, path, body string, says ...string) strin
 	}
 	return text
 }
-
-func quote(s string) string { return fmt.Sprintf("%q", s) }

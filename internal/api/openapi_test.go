@@ -1,0 +1,111 @@
+package api
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"acrd/runner"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+)
+
+// A spec is what of docs/openapi.yaml the tests look at.
+type spec struct {
+	Paths      map[string]map[string]any
+	Components struct{ Schemas map[string]any }
+}
+
+func readSpec(t *testing.T) *spec {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s spec
+	if err := yaml.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+// elsewhere are operations of the API that are served by other packages.
+var elsewhere = []string{"POST " + root + "/contexts", "PUT " + root + "/contexts/{digest}", "PUT /uploads/{path}"}
+
+// TestOpenAPI holds docs/openapi.yaml to the router, both ways.
+func TestOpenAPI(t *testing.T) {
+	got := slices.Clone(elsewhere)
+	for _, r := range new(Server).routes() {
+		got = append(got, r.method+" "+r.path)
+	}
+	var want []string
+	for path, item := range readSpec(t).Paths {
+		for method := range item {
+			if method != "parameters" {
+				want = append(want, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/openapi.yaml and the router (-docs +router):\n%s", diff)
+	}
+}
+
+// TestOpenAPISchemas holds the schemas to the fields that bodies have.
+func TestOpenAPISchemas(t *testing.T) {
+	s := readSpec(t)
+	schema := func(path ...string) []string {
+		v := any(s.Components.Schemas)
+		for _, key := range path {
+			v = v.(map[string]any)[key]
+		}
+		return slices.Sorted(maps.Keys(v.(map[string]any)))
+	}
+	for _, c := range []struct {
+		of   any
+		path []string
+	}{
+		{RunRequest{}, []string{"RunRequest", "properties"}},
+		{Overrides{}, []string{"RunRequest", "properties", "overrideTaskStepProperties", "properties"}},
+		{Run{}, []string{"Run", "properties"}},
+		{RunProperties{}, []string{"Run", "properties", "properties", "properties"}},
+		{Task{}, []string{"Task", "properties"}},
+		{TaskProperties{}, []string{"Task", "properties", "properties", "properties"}},
+		{runner.TaskStep{}, []string{"TaskStep", "properties"}},
+		{runner.TaskTrigger{}, []string{"Trigger", "properties"}},
+		{runner.BaseImageTrigger{}, []string{"Trigger", "properties", "baseImageTrigger", "properties"}},
+		{runner.SourceAuth{}, []string{"Trigger", "properties", "sourceTriggers", "items", "properties", "sourceRepository", "properties", "sourceControlAuthProperties", "properties"}},
+		{TaskRun{}, []string{"TaskRun", "properties"}},
+		{TaskRunProperties{}, []string{"TaskRun", "properties", "properties", "properties"}},
+		{Info{}, []string{"Version", "properties"}},
+		{errorDetail{}, []string{"ErrorDetail", "properties"}},
+		{operationStatus{}, []string{"OperationStatus", "properties"}},
+	} {
+		if diff := cmp.Diff(schema(c.path...), fields(reflect.TypeOf(c.of))); diff != "" {
+			t.Errorf("%T (-docs +code):\n%s", c.of, diff)
+		}
+	}
+}
+
+// fields are the names that a struct has in JSON.
+func fields(t reflect.Type) []string {
+	var names []string
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Time]():
+			names = append(names, fields(f.Type)...)
+		case name != "":
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -64,6 +64,9 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 			}
 		}
 		if running == 0 {
+			if failure == nil && len(graph.Ready()) > 0 { // cancelled between two steps
+				return context.Cause(ctx)
+			}
 			return failure
 		}
 		o := <-outcomes

@@ -517,3 +517,26 @@ func TestDockerBuild(t *testing.T) {
 		t.Errorf("left in the folder of runs: %v", left)
 	}
 }
+
+// slowToOpen is an engine that opens when nobody wants it any more.
+type slowToOpen struct{ *stepstest.Fake }
+
+func (s slowToOpen) Open(ctx context.Context, p *steps.Place) (steps.Session, error) {
+	<-ctx.Done()
+	return s.Fake.Open(ctx, p)
+}
+
+func TestCanceledBeforeFirstStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(r *runner.Runner) { r.Engine = slowToOpen{&stepstest.Fake{}} })
+		defer b.end()
+		run := b.submit("steps: [{cmd: x}]")
+		synctest.Wait()
+		if err := b.runner.Cancel(t.Context(), run.ID); err != nil {
+			t.Fatal(err)
+		}
+		if run, _ := b.wait(run.ID); run.Status != runner.Canceled {
+			t.Errorf("status %s, want Canceled", run.Status)
+		}
+	})
+}

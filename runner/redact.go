@@ -15,6 +15,11 @@ func (req *Request) secretTexts() []string {
 	for _, c := range req.Credentials {
 		all = append(all, c.Password)
 	}
+	for _, c := range req.VaultCredentials {
+		if !c.PasswordVault {
+			all = append(all, c.Password)
+		}
+	}
 	for _, v := range req.Secrets {
 		all = append(all, string(v))
 	}

@@ -95,8 +95,9 @@ type Request struct {
 // A VaultCredential opens a registry. Its parts are values, or addresses of
 // values in a vault.
 type VaultCredential struct {
-	Registry           string
-	UserName, Password SecretObject
+	Registry                     string
+	UserName, Password           string
+	UserNameVault, PasswordVault bool
 }
 
 // UploadScheme begins the Source of a context that a client has uploaded.

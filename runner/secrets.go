@@ -24,10 +24,10 @@ type Secrets interface {
 func (r *Runner) credentials(ctx context.Context, run *Run, t *transcript) ([]steps.Credential, error) {
 	all := slices.Clone(run.Request.Credentials)
 	for _, c := range run.Request.VaultCredentials {
-		user, err := r.open(ctx, c.UserName)
+		user, err := r.open(ctx, c.UserName, c.UserNameVault)
 		var password string
 		if err == nil {
-			password, err = r.open(ctx, c.Password)
+			password, err = r.open(ctx, c.Password, c.PasswordVault)
 		}
 		if err != nil {
 			return nil, &InvalidError{fmt.Errorf("credential of %s: %w", c.Registry, err)}
@@ -38,15 +38,15 @@ func (r *Runner) credentials(ctx context.Context, run *Run, t *transcript) ([]st
 	return all, nil
 }
 
-// open is the value of a secret object.
-func (r *Runner) open(ctx context.Context, o SecretObject) (string, error) {
+// open is a value, or what a vault has at its address.
+func (r *Runner) open(ctx context.Context, value string, vault bool) (string, error) {
 	switch {
-	case o.Type != VaultSecret:
-		return o.Value.Reveal(), nil
+	case !vault:
+		return value, nil
 	case r.Secrets == nil:
 		return "", errors.New("this daemon has no provider for it: give user name and password themselves")
 	}
-	return r.Secrets.Secret(ctx, steps.Secret{ID: "credential", KeyVault: o.Value.Reveal()})
+	return r.Secrets.Secret(ctx, steps.Secret{ID: "credential", KeyVault: value})
 }
 
 // Secrets are fetched as ACR does: five at a time, each five within two

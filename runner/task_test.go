@@ -134,7 +134,7 @@ func TestTaskRequest(t *testing.T) {
 	if diff := cmp.Diff(want, req); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if v := req.VaultCredentials; len(v) != 1 || v[0].Password.Value.Reveal() != "https://v.vault.azure.net/secrets/p" {
+	if v := req.VaultCredentials; len(v) != 1 || v[0].Password != "https://v.vault.azure.net/secrets/p" || !v[0].PasswordVault {
 		t.Errorf("vault credentials: %d", len(v))
 	}
 	req, err = task.Request(runner.Overrides{ContextPath: "https://github.com/fork/r.git", File: "other/Dockerfile"})

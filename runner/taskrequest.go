@@ -72,7 +72,9 @@ func (t *Task) addCredentials(req *Request) {
 			continue // an identity, which opens nothing here
 		}
 		if c.UserName.Type == VaultSecret || c.Password.Type == VaultSecret {
-			req.VaultCredentials = append(req.VaultCredentials, VaultCredential{host, *c.UserName, *c.Password})
+			req.VaultCredentials = append(req.VaultCredentials, VaultCredential{
+				host, c.UserName.Value.Reveal(), c.Password.Value.Reveal(), c.UserName.Type == VaultSecret, c.Password.Type == VaultSecret,
+			})
 			continue
 		}
 		req.Credentials = append(req.Credentials, steps.Credential{Registry: host, Username: c.UserName.Value.Reveal(), Password: c.Password.Value.Reveal()})

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"acrd/internal/api"
 	"acrd/internal/logs"
@@ -46,7 +45,7 @@ func newDesk(t *testing.T) *desk {
 		return &steps.Pushed{Ref: ref, Digest: "sha256:" + strings.Repeat("a", 64)}, nil
 	}
 	dir := t.TempDir()
-	lg := &logs.Dir{Path: filepath.Join(dir, "logs")}
+	lg := &logs.Dir{Path: filepath.Join(dir, "logs"), Key: []byte("a key for the links to logs")}
 	archives := &api.Archives{Dir: filepath.Join(dir, "uploads"), MaxBytes: 1 << 20}
 	r := &runner.Runner{
 		Store: d.runs, Logs: lg, Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Sources: &archiveSources{archives},
@@ -54,23 +53,14 @@ func newDesk(t *testing.T) *desk {
 	tasks := &store.MemoryTasks{}
 	d.api = &api.Server{
 		Runs: r, Records: store.MemoryRecords{Memory: d.runs}, Tasks: tasks, TaskRuns: tasks, Logs: lg, Archives: archives,
-		LogLink: func(run string, _ time.Time) string { return "/logs/" + run },
-		Info:    api.Info{Registry: "localhost:5000"},
+		LogLink: lg.Link, Info: api.Info{Registry: "localhost:5000"},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
 	mux := http.NewServeMux()
 	mux.Handle("/uploads/", d.api.Uploads())
-	mux.HandleFunc("/logs/{run}", func(w http.ResponseWriter, r *http.Request) {
-		text, err := lg.Open(r.Context(), r.PathValue("run"), 0, false)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
-			return
-		}
-		defer text.Close()
-		_, _ = io.Copy(w, text)
-	})
+	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("/", api.Guard(d.api.Handler(), deskToken))
 	d.server = httptest.NewServer(mux)
 	t.Cleanup(func() {

@@ -202,8 +202,9 @@ func (d *desk) log(id string) string {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	must(d, b, err)
-	if resp.StatusCode != http.StatusOK {
-		d.Errorf("log of %s: %s %s", id, resp.Status, b)
+	// az knows by this that the log is whole.
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Ms-Meta-Complete") == "" {
+		d.Errorf("log of %s: %s %v %s", id, resp.Status, resp.Header, b)
 	}
 	return string(b)
 }

@@ -64,7 +64,7 @@ func dryRun(t *testing.T, a *txtar.Archive) string {
 	args := []string{"run", "--dry-run", "-o", "json", "--id", "cf1", "--registry", "myregistry.azurecr.io", "-f", a.Files[0].Name}
 	args = append(args, strings.Fields(string(a.Comment))...)
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), &session{strings.NewReader(""), &stdout, &stderr, func(string) string { return "" }}, append(args, dir))
+	code := run(t.Context(), &session{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}, append(args, dir))
 	if code != exitOK && stdout.Len() > 0 {
 		t.Errorf("a plan, and exit code %d", code)
 	}

@@ -96,7 +96,7 @@ func answer(t *testing.T, l net.Listener, word string) {
 func ask(e *Endpoint, address string) (string, error) {
 	var got string
 	do := func() error {
-		d := net.Dialer{Timeout: 300 * time.Millisecond}
+		d := net.Dialer{Timeout: time.Second}
 		c, err := d.Dial("tcp4", address)
 		if err != nil {
 			return err

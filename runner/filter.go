@@ -8,8 +8,8 @@ type Filter struct {
 	Type     Type
 	Statuses []Status
 	Archived *bool
-	// Image is part of the name or digest of an image that the run pushed,
-	// as repository:tag or repository@digest.
+	// Image is an image that the run pushed, as repository:tag or
+	// repository@digest, with or without its registry.
 	Image string
 	// CreatedFrom and the like bound times: From counts, To does not.
 	CreatedFrom, CreatedTo   time.Time

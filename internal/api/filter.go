@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,8 @@ func manifests(r *runner.Run) string {
 	var all []string
 	for _, p := range r.Pushed {
 		i := image(p.Ref, p.Digest)
-		all = append(all, i.Repository+":"+i.Tag, i.Repository+"@"+i.Digest)
+		name := i.Registry + "/" + i.Repository
+		all = append(all, name+":"+i.Tag, name+"@"+i.Digest)
 	}
 	return strings.Join(all, ",")
 }
@@ -279,6 +281,9 @@ func (f *filter) compare(has any) (order int, ok bool) {
 	return 0, false
 }
 
+// wholeManifest is what stores know runs by: part of it they would not find.
+var wholeManifest = regexp.MustCompile(`(?i)^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$`)
+
 // narrow is what of f a store can look for. What matches f matches it too; it
 // is exact if that holds the other way round as well.
 func (f *filter) narrow() (q runner.Filter, exact bool) {
@@ -298,9 +303,9 @@ func (f *filter) into(q *runner.Filter) bool {
 		return f.right.into(q) && left
 	case f.op == "or":
 		return f.statuses(q)
-	case f.op == "contains" && f.field == "outputimagemanifests" && q.Image == "":
-		q.Image = f.value.(string)
-		return false // the store may look at more than we
+	case f.op == "contains" && f.field == "outputimagemanifests" && q.Image == "" && wholeManifest.MatchString(f.value.(string)):
+		q.Image = strings.ToLower(f.value.(string))
+		return true
 	case f.field == "createtime":
 		return f.bound(&q.CreatedFrom, &q.CreatedTo)
 	case f.field == "finishtime":

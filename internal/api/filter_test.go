@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +12,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+var aa = strings.Repeat("a", 64)
+
 func day(d int) time.Time { return time.Date(2026, 1, d, 12, 0, 0, 0, time.UTC) }
 
 // filterRuns are what TestFilter chooses from.
 var filterRuns = []*runner.Run{
-	{ID: "ca1", Type: runner.QuickBuild, Status: runner.Succeeded, Created: day(1), Finished: day(1).Add(time.Minute), Pushed: []*steps.Pushed{{Ref: "r.io/app:v1", Digest: "sha256:aa"}}},
+	{ID: "ca1", Type: runner.QuickBuild, Status: runner.Succeeded, Created: day(1), Finished: day(1).Add(time.Minute), Pushed: []*steps.Pushed{{Ref: "r.io/app:v1", Digest: "sha256:" + aa}}},
 	{ID: "ca2", Type: runner.AutoRun, Status: runner.Failed, Created: day(2), Finished: day(2).Add(time.Minute), Request: runner.Request{Task: "it's"}, Archived: true},
 	{ID: "ca3", Type: runner.AutoBuild, Status: runner.Queued, Created: day(3), Request: runner.Request{Task: "other", AgentPool: "pool"}},
 }
@@ -45,8 +48,10 @@ func TestFilter(t *testing.T) {
 		{"CreateTime le '2026-01-02T12:00:00Z' and CreateTime ge '2026-01-02T12:00:00Z'", []string{"ca2"}, runner.Filter{CreatedFrom: day(2), CreatedTo: day(2).Add(1)}, true},
 		{"FinishTime ge 2026-01-02T00:00:00Z", []string{"ca2"}, runner.Filter{FinishedFrom: day(2).Add(-12 * time.Hour)}, false},
 		{"FinishTime lt 2026-01-02T00:00:00Z", []string{"ca1"}, runner.Filter{FinishedTo: day(2).Add(-12 * time.Hour)}, false},
-		{"contains(OutputImageManifests, 'app@sha256:aa')", []string{"ca1"}, runner.Filter{Image: "app@sha256:aa"}, false},
-		{"contains(OutputImageManifests,'app:v1')", []string{"ca1"}, runner.Filter{Image: "app:v1"}, false},
+		{"contains(OutputImageManifests, 'app@sha256:" + aa + "')", []string{"ca1"}, runner.Filter{Image: "app@sha256:" + aa}, true},
+		{"contains(OutputImageManifests, 'r.io/app@sha256:" + aa + "')", []string{"ca1"}, runner.Filter{Image: "r.io/app@sha256:" + aa}, true},
+		{"contains(OutputImageManifests,'app:v1')", []string{"ca1"}, runner.Filter{}, false},
+		{"contains(OutputImageManifests, 'app@sha256:a')", []string{"ca1"}, runner.Filter{}, false},
 		{"contains(TaskName, 'the')", []string{"ca3"}, runner.Filter{}, false},
 		{"AgentPoolName eq 'pool'", []string{"ca3"}, runner.Filter{}, false},
 		{"RunId gt 'ca1'", []string{"ca2", "ca3"}, runner.Filter{}, false},

@@ -254,13 +254,12 @@ func (s *Server) submit(ctx context.Context, body *RunRequest) (*runner.Run, err
 
 // taskRequest is the request of a run of a stored task.
 func (s *Server) taskRequest(ctx context.Context, body *RunRequest) (runner.Request, error) {
-	name := body.taskName()
-	t, err := s.Tasks.Task(ctx, name)
+	t, err := s.Tasks.Task(ctx, body.taskName())
 	if err != nil {
-		return runner.Request{}, fmt.Errorf("task %s: %w", name, err)
+		return runner.Request{}, err
 	}
 	if !t.Status.Active() {
-		return runner.Request{}, fmt.Errorf("task %s %w", name, errDisabled)
+		return runner.Request{}, fmt.Errorf("task %s %w", t.Name, errDisabled)
 	}
 	if o := body.Overrides; len(t.Allow) > 0 && o != nil && (o.ContextPath != "" || o.File != "") && !owns(ctx) {
 		return runner.Request{}, &forbiddenError{"the task has entitlements, which are for its own source and file: the owner alone may run others with them"}

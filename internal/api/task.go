@@ -90,7 +90,7 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) showTask(w http.ResponseWriter, r *http.Request) error {
 	t, err := s.Tasks.Task(r.Context(), r.PathValue("task"))
 	if err != nil {
-		return fmt.Errorf("task %s: %w", r.PathValue("task"), err)
+		return err
 	}
 	return reply(w, http.StatusOK, newTask(rootOf(r), t))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -116,7 +115,7 @@ func (s *Server) listTaskRuns(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) showTaskRun(w http.ResponseWriter, r *http.Request) error {
 	t, err := s.TaskRuns.TaskRun(r.Context(), r.PathValue("taskRun"))
 	if err != nil {
-		return fmt.Errorf("task run %s: %w", r.PathValue("taskRun"), err)
+		return err
 	}
 	out, err := s.taskRun(r, t)
 	if err != nil {
@@ -152,7 +151,7 @@ func (s *Server) updateTaskRun(w http.ResponseWriter, r *http.Request) error {
 	defer s.taskRunsMu.Unlock()
 	old, err := s.TaskRuns.TaskRun(r.Context(), r.PathValue("taskRun"))
 	if err != nil {
-		return fmt.Errorf("task run %s: %w", r.PathValue("taskRun"), err)
+		return err
 	}
 	return s.saveTaskRun(w, r, old.Clone(), old, &body)
 }

@@ -2,12 +2,15 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"acrd/runner"
+	"acrd/steps"
 )
 
 // MemoryTasks implements what the management API needs of tasks and task runs.
@@ -22,7 +25,7 @@ type MemoryTasks struct {
 func (m *MemoryTasks) Task(_ context.Context, name string) (*runner.Task, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return find(m.tasks, name)
+	return find(m.tasks, "task", name)
 }
 
 // Tasks lists tasks by name.
@@ -62,7 +65,7 @@ func (m *MemoryTasks) RemoveTask(_ context.Context, name string) error {
 func (m *MemoryTasks) TaskRun(_ context.Context, name string) (*runner.TaskRun, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return find(m.taskRuns, name)
+	return find(m.taskRuns, "task run", name)
 }
 
 // TaskRuns lists task runs by name.
@@ -90,10 +93,10 @@ func (m *MemoryTasks) RemoveTaskRun(_ context.Context, name string) error {
 	return remove(m.taskRuns, name)
 }
 
-func find[T interface{ Clone() T }](all map[string]T, name string) (T, error) {
+func find[T interface{ Clone() T }](all map[string]T, kind, name string) (T, error) {
 	t, ok := all[name]
 	if !ok {
-		return t, runner.ErrNotFound
+		return t, fmt.Errorf("%s %s: %w", kind, name, runner.ErrNotFound)
 	}
 	return t.Clone(), nil
 }
@@ -143,7 +146,11 @@ func matches(f *runner.Filter, r *runner.Run) bool {
 	within := func(at, from, to time.Time) bool {
 		return (from.IsZero() || !at.Before(from)) && (to.IsZero() || at.Before(to) && !at.IsZero())
 	}
-	return older && (f.Task == "" || r.Request.Task == f.Task) && (f.Type == "" || r.Type == f.Type) &&
+	image := f.Image == "" || slices.ContainsFunc(r.Pushed, func(p *steps.Pushed) bool {
+		ref := runner.NewReference(p.Ref, p.Digest)
+		return strings.HasSuffix(ref.Registry+"/"+ref.Repository+"@"+ref.Digest, f.Image)
+	})
+	return older && image && (f.Task == "" || r.Request.Task == f.Task) && (f.Type == "" || r.Type == f.Type) &&
 		(f.Statuses == nil || slices.Contains(f.Statuses, r.Status)) && (f.Archived == nil || *f.Archived == r.Archived) &&
 		within(r.Created, f.CreatedFrom, f.CreatedTo) && within(r.Finished, f.FinishedFrom, f.FinishedTo)
 }

@@ -168,6 +168,34 @@ func TestProgressIsMasked(t *testing.T) {
 	}
 }
 
+// TestProgressHasALimit: in the end, messages come without output.
+func TestProgressHasALimit(t *testing.T) {
+	b := newBench(t, nil)
+	defer b.end()
+	message := []byte(`{"logs":[{"data":"` + strings.Repeat("QUFB", 1<<18) + `"}],"statuses":[{"id":"s"}]}` + "\n")
+	b.engine.BuildFunc = func(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
+		for range 70 {
+			if _, err := op.Progress.Write(message); err != nil {
+				return nil, err
+			}
+		}
+		return &steps.Image{Digest: "sha256:" + strings.Repeat("a", 64)}, nil
+	}
+	run, _ := b.do(`{steps: [{id: a, build: "-t x ."}]}`)
+	r, err := b.logs.Progress(t.Context(), run.ID, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	all, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(all, []byte("statuses")); n != 70 || len(all) > 65<<20 {
+		t.Errorf("%d messages of 70, %d bytes", n, len(all))
+	}
+}
+
 // BenchmarkOutput is a step that prints a GiB, in a run with ten secrets: from
 // the engine's write to the file.
 func BenchmarkOutput(b *testing.B) {

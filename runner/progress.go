@@ -11,21 +11,31 @@ import (
 // A progressWriter writes the progress messages of one step's builds, one JSON
 // object a call, without secrets. Output of a build stands in them in base64,
 // a piece a message, so it is masked before that, each stream of each vertex
-// as one text.
+// as one text. Of very long output, messages say nothing more in the end: it
+// is in the log.
 type progressWriter struct {
 	t       *transcript
 	id      string
 	streams map[string]*mask.Stream
+	left    int
 }
 
+// mostProgress is how long a step's messages may be until they are without
+// output.
+const mostProgress = 64 << 20
+
 func (t *transcript) progress(id string) *progressWriter {
-	return &progressWriter{t: t, id: id, streams: map[string]*mask.Stream{}}
+	return &progressWriter{t: t, id: id, streams: map[string]*mask.Stream{}, left: mostProgress}
 }
 
 func (w *progressWriter) Write(b []byte) (int, error) {
+	w.left -= len(b)
 	shown := b
-	if !w.t.masker.Empty() {
+	if !w.t.masker.Empty() || w.left < 0 {
 		shown = w.masked(b)
+	}
+	if len(shown) == 0 || w.left < -mostProgress {
+		return len(b), nil
 	}
 	return len(b), w.t.log.Progress(w.id, shown)
 }
@@ -44,8 +54,11 @@ func (w *progressWriter) masked(b []byte) []byte {
 	}
 	delete(message, "logs")
 	w.maskAll(message)
-	if logs != nil {
+	if logs != nil && w.left >= 0 {
 		message["logs"] = logs
+	}
+	if len(message) == 0 {
+		return nil
 	}
 	shown, err := json.Marshal(message)
 	if err != nil {

@@ -109,7 +109,7 @@ func TestEveryEncodingAtEverySplit(t *testing.T) {
 				t.Errorf("%q as %s: %q becomes %q", secret, name, text, whole)
 				continue
 			}
-			for cut := range len(text) {
+			for cut := 0; cut < len(text); cut += 1 + len(text)/300 {
 				if got := masked(m, text, cut); got != whole {
 					t.Errorf("%q as %s, cut at %d: got %q, want %q", secret, name, cut, got, whole)
 				}

@@ -12,7 +12,7 @@ import (
 // have some.
 type needle struct {
 	text string
-	gaps []int // a gap is before the byte with that index
+	gaps []int // sorted; a gap is before the byte with that index
 }
 
 // Blanks between two bytes of a needle are looked through where the needle has
@@ -56,15 +56,17 @@ func gram(b []byte) uint32 { return binary.LittleEndian.Uint32(b) * 0x9E3779B1 >
 // build makes the machine of needles that are sorted, and different from each
 // other.
 func build(needles []needle) *machine {
-	m := &machine{nodes: make([]node, 1), keys: make([]byte, 1)}
+	size := count(needles)
+	m := &machine{nodes: make([]node, 1, size), keys: make([]byte, 1, size)}
 	type part struct{ from, to int }
-	parts := []part{{0, len(needles)}} // of the needles, that pass a node
+	parts := append(make([]part, 0, size), part{0, len(needles)}) // of the needles, that pass a node
 	for n := 0; n < len(m.nodes); n++ {
 		p, depth := parts[n], int(m.nodes[n].depth)
 		m.nodes[n].match = m.nodes[m.nodes[n].fail].match
 		m.nodes[n].child = int32(len(m.nodes)) //nolint:gosec // longestSecret bounds it
 		for _, x := range needles[p.from:p.to] {
-			m.nodes[n].gap = m.nodes[n].gap || slices.Contains(x.gaps, depth)
+			_, gap := slices.BinarySearch(x.gaps, depth)
+			m.nodes[n].gap = m.nodes[n].gap || gap
 		}
 		if p.from < p.to && len(needles[p.from].text) == depth {
 			m.nodes[n].match = int32(depth) //nolint:gosec // see above
@@ -89,6 +91,20 @@ func build(needles []needle) *machine {
 		m.loose[x.text[0]] = m.loose[x.text[0]] || len(x.gaps) > 0 && x.gaps[0] < gramSize
 	}
 	return m
+}
+
+// count is how many nodes the trie has: each needle adds what it does not share
+// with the one before it.
+func count(needles []needle) int {
+	nodes, last := 1, ""
+	for _, x := range needles {
+		shared := 0
+		for shared < min(len(last), len(x.text)) && last[shared] == x.text[shared] {
+			shared++
+		}
+		nodes, last = nodes+len(x.text)-shared, x.text
+	}
+	return nodes
 }
 
 func (m *machine) add(parent int, key byte) {

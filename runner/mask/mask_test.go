@@ -372,3 +372,16 @@ func BenchmarkNew(b *testing.B) {
 		New([]string{pem, "hunter2", awkward})
 	}
 }
+
+func BenchmarkNewLong(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 2))
+	long := make([]byte, longestSecret)
+	for i := range long {
+		long[i] = "abcdefghijklmnopqrstuvwxyz0123456789\n"[random.IntN(37)]
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		m := New([]string{string(long)})
+		b.ReportMetric(float64(len(m.machine.nodes)), "nodes")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"acrd/internal/api"
@@ -59,9 +60,11 @@ func (v *server) openLog(ctx context.Context, id string, o api.LogOptions) (io.R
 	if err != nil {
 		return nil, err
 	}
-	dir, err := openLogs(ctx, state, "")
-	if err != nil {
-		return nil, err
+	dir := &logs.Dir{Path: filepath.Join(state, "logs")}
+	if _, err := os.Stat(archiveOf(state)); err == nil { // a reader makes no folders
+		if dir, err = openLogs(ctx, state, ""); err != nil {
+			return nil, err
+		}
 	}
 	return readLog(ctx, dir, id, o)
 }
@@ -69,12 +72,14 @@ func (v *server) openLog(ctx context.Context, id string, o api.LogOptions) (io.R
 // openLogs are the logs of a state folder. Those of ended runs are in archive,
 // see logs.OpenBucket; empty is a folder beside the others.
 func openLogs(ctx context.Context, state, archive string) (*logs.Dir, error) {
-	bucket, err := logs.OpenBucket(ctx, orDefault(archive, filepath.Join(state, "log-archive")))
+	bucket, err := logs.OpenBucket(ctx, orDefault(archive, archiveOf(state)))
 	if err != nil {
 		return nil, err
 	}
 	return &logs.Dir{Path: filepath.Join(state, "logs"), Bucket: bucket}, nil
 }
+
+func archiveOf(state string) string { return filepath.Join(state, "log-archive") }
 
 func askLog(ctx context.Context, c *api.Client, id string, o api.LogOptions) (io.ReadCloser, error) {
 	if id == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (v *server) openLog(ctx context.Context, id string, o api.LogOptions) (io.R
 // openLogs are the logs of a state folder. Those of ended runs are in archive,
 // see logs.OpenBucket; empty is a folder beside the others.
 func openLogs(ctx context.Context, state, archive string) (*logs.Dir, error) {
-	bucket, err := logs.OpenBucket(ctx, orDefault(archive, archiveOf(state)))
+	bucket, err := logs.OpenBucket(ctx, cmp.Or(archive, archiveOf(state)))
 	if err != nil {
 		return nil, err
 	}

@@ -43,9 +43,13 @@ func (d *daemon) census() census {
 // takes longer than patience.
 func (d *daemon) quiet(before census, patience time.Duration) {
 	d.Helper()
-	var diff string
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if diff = cmp.Diff(before, d.census()); diff == "" {
+	var diff, last string
+	began := time.Now()
+	for deadline := began.Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		if diff, last = cmp.Diff(before, d.census()), diff; diff == "" {
+			if took := time.Since(began); took > time.Second {
+				d.Logf("quiet after %v; the last to go (-before +after):\n%s", took, last)
+			}
 			return
 		}
 		if time.Now().After(deadline) {

@@ -207,6 +207,7 @@ func TestDrain(t *testing.T) {
 		{"cancelled", "100000", "2s", 1, "canceled"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t, "--drain-timeout", tt.drain)
 			d.base()
 			dir := d.folder(map[string]string{"acb.yaml": fmt.Sprintf("steps:\n  - cmd: REGISTRY/base/busybox:1 sh -c 'echo step is stuck; sleep %s & wait'\n", tt.sleep)})

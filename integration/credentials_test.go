@@ -18,6 +18,7 @@ import (
 // gives it builds from there, runs from there and pushes there; who does not
 // is refused, even if the image is on this machine already.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	need(t)
 	d := start(t)
 	d.base()

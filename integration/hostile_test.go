@@ -194,6 +194,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // a word that says why, nothing outside of the context is read or written,
 // and a harmless context right after builds.
 func TestHostileContexts(t *testing.T) {
+	t.Parallel()
 	need(t, "git")
 	d := start(t)
 	d.base()

@@ -13,6 +13,7 @@ import (
 // TestLimits runs into the limits of a run, of a step's own and of a RUN's:
 // what is said names the limit, and a neighbour does not notice.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	need(t)
 	d := start(t, "--run-memory", "96m", "--run-pids", "60")
 	d.base()

@@ -16,6 +16,7 @@ import (
 // TestSources builds the same from everywhere that a source can be, and runs
 // a task that is in it.
 func TestSources(t *testing.T) {
+	t.Parallel()
 	need(t, "git")
 	d := start(t)
 	d.base()

@@ -211,7 +211,7 @@ func TestBury(t *testing.T) {
 		t.Fatal(err)
 	}
 	stat := "/proc/" + strings.TrimSpace(string(out)) + "/stat"
-	go Bury(t.Context(), 50*time.Millisecond)
+	go Bury(t.Context(), 50*time.Millisecond, "")
 	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		if _, err := os.Stat(stat); errors.Is(err, os.ErrNotExist) {
 			break

@@ -24,35 +24,63 @@ func AdoptOrphans() error {
 	return nil
 }
 
+// buryEvery is how often Bury looks. While no child is dead that costs one
+// system call.
+const buryEvery = 200 * time.Millisecond
+
 // Bury waits, until ctx is done, for adopted children that are nobody's: what
-// other runtimes of this process left when they were killed. A child that is
-// dead for a whole period is taken to be one, because whoever starts a
-// process here also waits for it, and does so at once.
-func Bury(ctx context.Context, period time.Duration) {
-	tick := time.NewTicker(period)
+// other runtimes of this process left when they were killed. Those that died
+// in the control group named strays are; others are taken to be if they are
+// dead for a whole period, because whoever starts a process here also waits
+// for it, and does so at once.
+func Bury(ctx context.Context, period time.Duration, strays string) {
+	tick := time.NewTicker(buryEvery)
 	defer tick.Stop()
-	suspects := map[int]bool{}
+	since := map[int]time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		dead := deadChildren()
-		for pid := range dead {
-			if suspects[pid] {
+		dead := map[int]time.Time{}
+		for pid := range deadChildren() {
+			first, known := since[pid]
+			switch {
+			case known && time.Since(first) >= period, inGroup(pid, strays):
 				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-				delete(dead, pid)
+			case known:
+				dead[pid] = first
+			default:
+				dead[pid] = time.Now()
 			}
 		}
-		suspects = dead
+		since = dead
 	}
+}
+
+// inGroup says whether a process is, or was when it died, in a control group
+// or one below it.
+func inGroup(pid int, group string) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	return err == nil && group != "" && bytes.Contains(b, []byte(":"+group+"/"))
+}
+
+// anyDead says whether there is a child that has ended and that nobody has
+// waited for.
+func anyDead() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
 }
 
 // deadChildren are the children of this process that have ended and that
 // nobody has waited for.
 func deadChildren() map[int]bool {
 	dead := map[int]bool{}
+	if !anyDead() {
+		return dead
+	}
 	self := strconv.Itoa(os.Getpid())
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {

@@ -156,6 +156,9 @@ func (e *engine) serve(ctx context.Context, ready func()) error {
 		return err
 	}
 	server := &http.Server{Handler: e.handler(), ReadHeaderTimeout: 5 * time.Second}
+	burying, stop := context.WithCancelCause(context.WithoutCancel(ctx)) // closing waits for the dead, too
+	defer stop(nil)
+	go container.Bury(burying, 3*time.Second, e.group("builds"))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.kit.server.Serve(kitListener) })
 	g.Go(func() error {
@@ -164,7 +167,6 @@ func (e *engine) serve(ctx context.Context, ready func()) error {
 		}
 		return nil
 	})
-	g.Go(func() error { container.Bury(ctx, 5*time.Second); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 10*time.Second, errParentGone)

@@ -1,7 +1,14 @@
 package integration
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -87,8 +94,12 @@ func knock(addresses []string) string {
 // this host, at the daemon, and at another run.
 func TestIsolation(t *testing.T) {
 	need(t)
-	d := start(t, "--listen", "0.0.0.0:0")
+	d := start(t)
 	d.base()
+	d.stop()
+	_, port, _ := net.SplitHostPort(d.registry)
+	cert, key := selfSigned(t)
+	d.start("--listen", "0.0.0.0:"+port, "--tls-cert", cert, "--tls-key", key)
 	addresses := hostAddresses(t)
 	everywhere := newCanary(t, "tcp", ":0")
 	loopback := newCanary(t, "tcp", "127.0.0.1:0")
@@ -203,4 +214,29 @@ func TestInstructionsReachNoHost(t *testing.T) {
 	if n := c.visits.Load(); n != 0 {
 		t.Errorf("%d visits at the canary", n)
 	}
+}
+
+// selfSigned makes a certificate for localhost and its key, as files.
+func selfSigned(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	public, err1 := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	secret, err2 := x509.MarshalPKCS8PrivateKey(private)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: public}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
 }

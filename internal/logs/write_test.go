@@ -189,9 +189,10 @@ func TestConcurrentWriters(t *testing.T) {
 	done := make(chan error)
 	want := map[string]string{}
 	for _, step := range []string{"a", "b", "c"} {
-		want[step] = strings.Repeat("output of "+step+"\n", 2000)
+		text := strings.Repeat("output of "+step+"\n", 2000)
+		want[step] = text
 		go func() {
-			for line := range bytes.Lines([]byte(want[step])) {
+			for line := range bytes.Lines([]byte(text)) {
 				if err := l.Write(step, line); err != nil {
 					done <- err
 					return

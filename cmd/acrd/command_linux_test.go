@@ -235,3 +235,27 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
 	}
 }
+
+// Ctrl-C leaves the run of a task alone.
+func TestDetach(t *testing.T) {
+	d := newDesk(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	goOn := make(chan struct{})
+	d.engine.ExecFunc = func(context.Context, *steps.ExecOp, steps.Output) error {
+		interrupt()
+		<-goOn
+		return nil
+	}
+	if code, out, errs := d.acrd("task", "create", "-n", "go-on", "-c", "/dev/null", "--cmd", "x"); code != exitOK {
+		t.Fatal(out, errs)
+	}
+	var out, errs bytes.Buffer
+	code := run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"task", "run", "-n", "go-on"})
+	if code != exitInterrupted || !strings.Contains(errs.String(), "Run ca1 goes on; see it again with: acrd logs ca1") {
+		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
+	}
+	close(goOn)
+	if code, out, errs := d.acrd("runs", "watch", "ca1", "--exit-status"); code != exitOK {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}

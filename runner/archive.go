@@ -7,10 +7,8 @@ import (
 
 // Archive says whether a run is kept beyond the retention.
 func (r *Runner) Archive(ctx context.Context, id string, archived bool) (*Run, error) {
-	run, err := r.Store.Run(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	run.Archived, run.Updated = archived, time.Now()
-	return run, r.Store.SaveRun(ctx, run)
+	return r.Store.ChangeRun(ctx, id, func(run *Run) ([]Event, error) {
+		run.Archived, run.Updated = archived, time.Now()
+		return nil, nil
+	})
 }

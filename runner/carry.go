@@ -24,22 +24,17 @@ func (e *SourceError) Unwrap() error { return e.Err }
 const cleanUpTimeout = 20 * time.Second
 
 // carry takes a run from Started to its end. Whatever happens, the run has a
-// final status afterwards, and its log an end.
-func (r *Runner) carry(ctx context.Context, run *Run) {
-	ctx, untrack := r.track(ctx, run.ID)
+// final status afterwards, and its log an end; unless it is not ours any more.
+func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
+	ctx, untrack := r.track(life, run)
 	defer untrack()
 	ctx, stop := context.WithTimeoutCause(ctx, run.Request.Timeout, ErrTimeout)
 	defer stop()
-	after := context.WithoutCancel(ctx)
-
-	run.Started, run.Status = time.Now(), Running
-	run.Updated = run.Started
-	log := r.takeLog(run.ID)
-	if log == nil { // it was cancelled the moment it was taken
-		return
+	t, log := r.openLog(run)
+	err := unreadable
+	if err == nil {
+		err = r.begin(ctx, run)
 	}
-	t := newTranscript(log, run)
-	err := r.Store.SaveRun(after, run)
 	ended := func(*Run) {}
 	if err == nil {
 		ctx, ended = r.Observe.run(ctx, run)
@@ -49,18 +44,104 @@ func (r *Runner) carry(ctx context.Context, run *Run) {
 		err = cause
 	}
 	end := time.Now()
-	run.end(status(ctx, err), text(err), end)
+	run.abandon(status(ctx, err), text(err), end)
 	ended(run)
+	untrack()
+	if errors.Is(err, ErrFenced) {
+		t.notice("Run ID: %s was taken over, or ended, without this daemon, which stops here", run.ID)
+		_ = log.Close() // it goes on elsewhere
+		r.log().Warn("run was given up", "run", run.ID, "attempt", run.Attempt)
+		return
+	}
 	t.end(run, err)
 	// The record first: who has read the log to its end then finds it final.
-	if e := r.Store.SaveRun(after, run); e != nil {
-		r.log().Error("run could not be saved", "run", run.ID, "err", e)
+	if err = r.finish(life, run, t, err); errors.Is(err, ErrFenced) {
+		_ = log.Close()
+		return
 	}
-	untrack()
-	if e := r.closeLog(after, run.ID, log); e != nil {
+	if e := r.closeLog(context.WithoutCancel(life), run.ID, log); e != nil {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
 	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)
+}
+
+// openLog goes on with the run's log. A run is carried out without one if it
+// must be: the disk may have room for the result.
+func (r *Runner) openLog(run *Run) (*transcript, Log) {
+	w := r.takeWaiting(run.ID)
+	run.Request.Agents = w.agents
+	var err error
+	if w.log == nil {
+		if w.log, err = r.Logs.Reopen(run.ID); err != nil {
+			r.log().Error("log could not be opened", "run", run.ID, "err", err)
+			w.log = noLog{}
+		}
+	}
+	t := newTranscript(w.log, run)
+	if run.Requeued > 0 {
+		t.notice("The daemon died while this run was in progress; it starts again")
+	}
+	return t, w.log
+}
+
+// noLog discards.
+type noLog struct{}
+
+func (noLog) Write(string, []byte) error    { return nil }
+func (noLog) End(string) error              { return nil }
+func (noLog) Progress(string, []byte) error { return nil }
+func (noLog) Close() error                  { return nil }
+
+// begin makes the run Running.
+func (r *Runner) begin(ctx context.Context, run *Run) error {
+	run.Started, run.Status = time.Now(), Running
+	run.Updated = run.Started
+	if err := r.Store.SaveRun(context.WithoutCancel(ctx), run, NewRunEvent(RunStarted, run)); err != nil {
+		return fmt.Errorf("save run: %w", err)
+	}
+	if len(run.Request.AgentIDs) > 0 && run.Request.Agents == nil {
+		return errors.New("the SSH agent that came with the request is gone, for the daemon was restarted: run it again")
+	}
+	return nil
+}
+
+// finish saves how the run has ended, and goes on trying until that is done
+// or the daemon ends; then its successor settles the run. It returns why the
+// run has ended, or ErrFenced.
+func (r *Runner) finish(life context.Context, run *Run, t *transcript, why error) error {
+	if size, err := r.Logs.Size(context.WithoutCancel(life), run.ID); err == nil {
+		run.LogBytes = size
+	}
+	run.hide(t)
+	event := NewRunEvent(RunFinished, run)
+	var pause pause
+	for {
+		err := r.Store.SaveRun(context.WithoutCancel(life), run, event)
+		switch {
+		case err == nil:
+			return why
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrNotFound):
+			return ErrFenced
+		}
+		r.log().Error("run could not be saved", "run", run.ID, "err", err)
+		if !pause.wait(life) {
+			return errors.Join(why, err)
+		}
+	}
+}
+
+// hide takes secrets out of what the record says about failures.
+func (r *Run) hide(t *transcript) {
+	r.Err = t.hide(r.Err)
+	for i := range r.Steps {
+		r.Steps[i].Err = t.hide(r.Steps[i].Err)
+	}
+}
+
+func (t *transcript) hide(s string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.masker.Text([]byte(s)))
 }
 
 func text(err error) string {

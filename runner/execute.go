@@ -46,9 +46,17 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 	lost := false // the record cannot be kept
 	for running := 0; ; {
 		if !lost && context.Cause(ctx) == nil {
-			for _, s := range graph.Ready() {
+			ready := graph.Ready()
+			for _, s := range ready {
+				run.begin(s)
+			}
+			// What a crash leaves must tell which steps had started.
+			if err := r.save(ctx, run, p, len(ready) > 0); err != nil {
+				failure, lost, ready = cmp.Or(failure, err), true, nil
+				cancel(errSibling)
+			}
+			for _, s := range ready {
 				running++
-				run.begin(s.ID)
 				env := p.env(s, file, run)
 				life := usual
 				if s.Always || s.OnFailure {
@@ -86,8 +94,8 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 			}
 			cancel(errSibling)
 		}
-		if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil && !lost {
-			failure, lost = cmp.Or(failure, fmt.Errorf("save run: %w", err)), true
+		if err := r.save(ctx, run, p, true); err != nil && !lost {
+			failure, lost = cmp.Or(failure, err), true
 			cancel(errSibling)
 		}
 	}
@@ -100,6 +108,19 @@ func (r *Runner) blame(ctx context.Context, run *Run, s *steps.Step, err error, 
 	}
 	t.notice("failed to run step ID: %s: %s", s.ID, err)
 	run.FailedStep, run.ExitCode = s.ID, exitCode(err)
+}
+
+// save saves the run if anything has changed. What others must do about it is
+// for the run's end to tell.
+func (r *Runner) save(ctx context.Context, run *Run, p *place, changed bool) error {
+	if !changed {
+		return nil
+	}
+	run.hide(p.transcript)
+	if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil {
+		return fmt.Errorf("save run: %w", err)
+	}
+	return nil
 }
 
 func (p *place) env(s *steps.Step, file *steps.File, run *Run) *steps.Env {

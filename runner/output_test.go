@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"acrd/internal/logs"
-	"acrd/internal/store"
 	"acrd/runner"
 	"acrd/steps"
 	"acrd/steps/stepstest"
@@ -216,9 +215,9 @@ func BenchmarkOutput(b *testing.B) {
 		}
 		return nil
 	}}
-	st := &store.Memory{}
+	st := openStore(b)
 	lg := &logs.Dir{Path: filepath.Join(b.TempDir(), "logs")}
-	r := &runner.Runner{Store: st, Logs: lg, Sources: noSources{}, Engine: engine, Registry: "r.io", Dir: b.TempDir()}
+	r := &runner.Runner{Store: st, Logs: lg, Sources: noSources{}, Engine: engine, Registry: "r.io", Dir: b.TempDir(), Alone: true}
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()

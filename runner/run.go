@@ -47,6 +47,9 @@ type Request struct {
 	// Cause what started the run if nobody has.
 	Task  string
 	Cause *Cause
+	// TaskLimit is how many runs of the task may execute at a time; 0 is no
+	// limit.
+	TaskLimit int
 	// Archive keeps the run's record for longer than others'.
 	Archive bool
 	// UpdateTriggerToken is passed through to who is told of the run, and
@@ -84,8 +87,10 @@ type Request struct {
 	Secrets map[string][]byte
 	// Allow are the entitlements that the owner grants to this run.
 	Allow []string
-	// Agents connect to the requester's SSH agents, by id.
-	Agents map[string]steps.Dial
+	// Agents connect to the requester's SSH agents, by id. They do not
+	// survive this process; AgentIDs tells later ones that there were some.
+	Agents   map[string]steps.Dial `json:"-"`
+	AgentIDs []string
 	// Env has the lowest priority of a task's environment.
 	Env []string
 	// TriggeredBy and the like fill {{.Run}}.
@@ -121,9 +126,10 @@ type BuildRequest struct {
 
 // A Run is one execution, past or present.
 type Run struct {
-	ID      string
-	Type    Type
-	Request Request
+	ID   string
+	Type Type
+	// Request is what was asked for; as a rule as Public says.
+	Request Request `json:"-"`
 	Status  Status
 	// Err is why it did not succeed, and FailedStep where.
 	Err        string
@@ -132,8 +138,20 @@ type Run struct {
 	ExitCode *int
 
 	Created, Started, Finished, Updated time.Time
+	// Attempt counts how often the run was taken from the queue, Owner is
+	// the daemon that has it, and Requeued how often it was put back because
+	// its daemon had died.
+	Attempt  int
+	Owner    string
+	Requeued int
+	// Pinned is the name of the only daemon that can execute it, empty if
+	// any can.
+	Pinned string
+	// Cancel says that somebody wants it cancelled.
+	Cancel bool
 	// Archived runs are kept beyond the retention.
 	Archived bool
+	LogBytes int64
 
 	Steps []StepState
 	// Images are what builds have made, as soon as they have.
@@ -145,7 +163,9 @@ type Run struct {
 
 // A StepState is what became of a step.
 type StepState struct {
-	ID                string
+	ID string
+	// Kind is build, cmd or push.
+	Kind              string
 	Status            Status
 	Err               string
 	ExitCode          *int
@@ -164,8 +184,20 @@ func (r *Run) end(s Status, why string, at time.Time) {
 	r.Status, r.Err, r.Finished, r.Updated = s, why, at, at
 }
 
-func (r *Run) begin(step string) {
-	r.Steps = append(r.Steps, StepState{ID: step, Status: Running, Started: time.Now()})
+func (r *Run) begin(s *steps.Step) {
+	now := time.Now()
+	r.Steps = append(r.Steps, StepState{ID: s.ID, Kind: kind(s), Status: Running, Started: now})
+	r.Updated = now
+}
+
+func kind(s *steps.Step) string {
+	switch s.Do.(type) {
+	case *steps.Build:
+		return "build"
+	case *steps.Push:
+		return "push"
+	}
+	return "cmd"
 }
 
 func (r *Run) step(id string) *StepState {

@@ -7,7 +7,9 @@
 package runner
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -39,21 +41,6 @@ const (
 	MinTimeout     = time.Second
 )
 
-// A Store keeps runs. Each method is one transaction. What it returns is the
-// caller's own copy.
-type Store interface {
-	// AddRun gives the run an id, calls ready, and queues the run unless
-	// that fails.
-	AddRun(ctx context.Context, r *Run, ready func(*Run) error) error
-	SaveRun(ctx context.Context, r *Run) error
-	// TakeRun returns the oldest queued run as Started, or waits for one.
-	TakeRun(ctx context.Context) (*Run, error)
-	// Run is ErrNotFound if there is none.
-	Run(ctx context.Context, id string) (*Run, error)
-	// Runs are the newest first.
-	Runs(ctx context.Context, limit int) ([]*Run, error)
-}
-
 // Logs keep what runs print.
 type Logs interface {
 	// Create begins the log of a run that has none.
@@ -67,6 +54,8 @@ type Logs interface {
 	// Remove removes a log, archived or not. One that is not there is no
 	// error; one that is being written is.
 	Remove(ctx context.Context, run string) error
+	// Size is what the log takes.
+	Size(ctx context.Context, run string) (int64, error)
 }
 
 // A Log is what one run prints. It is safe for concurrent use.
@@ -124,63 +113,111 @@ type Runner struct {
 	Registry string
 	// Dir is where runs have their folders while they last.
 	Dir string
-	// Slots is how many runs execute at a time; 0 means 4.
-	Slots int
+	// Name is what daemons on the same state folder are called; empty means
+	// that this one has no successor.
+	Name string
+	// Slots is how many runs execute at a time; 0 means 4. Global is the
+	// same for all daemons on one store together; 0 is no limit.
+	Slots, Global int
+	// Lease is how long other daemons wait until they take this one for
+	// dead; 0 means 15 s.
+	Lease time.Duration
+	// Alone says that no other daemon can have the same store, so that
+	// nothing is lost to others while the store does not answer.
+	Alone bool
 	// DrainTimeout is how long runs may go on after Serve's context has
-	// ended; 0 means that they are cancelled at once.
+	// ended; 0 means that they are cancelled at once. Hurry, when closed,
+	// ends it early.
 	DrainTimeout time.Duration
+	Hurry        <-chan struct{}
 	// Log gets a record of each run's changes; nil discards.
 	Log *slog.Logger
 
 	mu       sync.Mutex // guards what follows
-	active   map[string]context.CancelCauseFunc
-	waiting  map[string]Log // of queued runs, so that they can be followed already
+	active   map[string]holding
+	waiting  map[string]waiting
 	draining bool
 }
 
-const defaultSlots = 4
+// A holding is a run that executes here.
+type holding struct {
+	attempt int
+	cancel  context.CancelCauseFunc
+}
+
+// A waiting run was submitted here and is in the queue. What cannot be stored
+// waits with it: its log, so that it can be followed already, and the agents
+// of whoever asked.
+type waiting struct {
+	log    Log
+	agents map[string]steps.Dial
+}
+
+const (
+	defaultSlots = 4
+	defaultLease = 15 * time.Second
+)
 
 // Serve executes runs until ctx has ended, then lets those in progress go on
-// for DrainTimeout, cancels what is left, and returns when nothing is.
+// for DrainTimeout, cancels what is left, and returns when nothing is. What is
+// still in the queue stays there. A store that does not work for a while is
+// waited for.
 func (r *Runner) Serve(ctx context.Context) error {
-	slots := r.Slots
-	if slots <= 0 {
-		slots = defaultSlots
+	d := Daemon{ID: rand.Text(), Name: r.Name, Lease: cmp.Or(r.Lease, defaultLease), Global: r.Global}
+	if d.Name == "" {
+		d.Name = d.ID
+	}
+	if err := r.join(ctx, d); err != nil {
+		return nil //nolint:nilerr // ctx has ended
 	}
 	// Runs outlive ctx: they are cancelled by what happens after it.
 	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	var running sync.WaitGroup
+	beating, stopBeating := context.WithCancelCause(life)
+	var beat, running sync.WaitGroup
+	beat.Go(func() { r.beat(beating, d) })
+	slots := cmp.Or(max(r.Slots, 0), defaultSlots)
 	free := make(chan struct{}, slots)
-	err := r.take(ctx, free, func(run *Run) {
+	r.take(ctx, d, free, func(run *Run, err error) {
 		running.Go(func() {
 			defer func() { <-free }()
-			r.carry(life, run)
+			r.carry(life, run, err)
 		})
 	})
 	r.mu.Lock()
 	r.draining = true
 	r.mu.Unlock()
 	r.drain(&running, cancel)
-	return err
+	stopBeating(nil)
+	beat.Wait()
+	r.leave(life, d)
+	return nil
 }
 
 // take hands out queued runs as slots become free.
-func (r *Runner) take(ctx context.Context, free chan struct{}, start func(*Run)) error {
+func (r *Runner) take(ctx context.Context, d Daemon, free chan struct{}, start func(*Run, error)) {
+	var pause pause
 	for {
 		select {
 		case free <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return
 		}
-		run, err := r.Store.TakeRun(ctx)
+		run, err := r.Store.TakeRun(ctx, d)
+		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
+			run = unreadable.Run
+		}
+		if run != nil {
+			pause.reset()
+			start(run, err)
+			continue
+		}
+		<-free
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
-		if err != nil {
-			return err
-		}
-		start(run)
+		r.log().Warn("queue cannot be read", "err", err)
+		pause.wait(ctx)
 	}
 }
 
@@ -196,70 +233,40 @@ func (r *Runner) drain(running *sync.WaitGroup, cancel context.CancelCauseFunc) 
 	case <-done:
 		return
 	case <-t.C:
+	case <-r.Hurry:
 	}
 	cancel(ErrShutdown)
 	<-done
 }
 
-// Cancel asks a run to stop and returns at once. A run that has ended is
-// ErrFinal.
-func (r *Runner) Cancel(ctx context.Context, id string) error {
-	r.mu.Lock()
-	cancel, ok := r.active[id]
-	r.mu.Unlock()
-	if ok {
-		cancel(ErrCanceled)
-		return nil
-	}
-	run, err := r.Store.Run(ctx, id)
-	if err != nil {
-		return err
-	}
-	if run.Status.Final() {
-		return ErrFinal
-	}
-	run.end(Canceled, ErrCanceled.Error(), time.Now())
-	if err := r.Store.SaveRun(ctx, run); err != nil {
-		return err
-	}
-	if log := r.takeLog(id); log != nil {
-		t := newTranscript(log, run)
-		t.notice("Run ID: %s was canceled before it started", id)
-		return r.closeLog(ctx, id, log)
-	}
-	return nil
-}
-
-// closeLog ends the log of a run that has ended for good, and puts it away.
-func (r *Runner) closeLog(ctx context.Context, run string, log Log) error {
-	if err := log.Close(); err != nil {
-		return err
-	}
-	return r.Logs.Archive(ctx, run)
-}
-
-// takeLog hands over the log of a run that was queued; nil if somebody else
-// has it.
-func (r *Runner) takeLog(id string) Log {
+func (r *Runner) isDraining() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	log := r.waiting[id]
+	return r.draining
+}
+
+// takeWaiting hands over what waits with a run; its log is nil if somebody
+// else has it, or an earlier process had.
+func (r *Runner) takeWaiting(id string) waiting {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.waiting[id]
 	delete(r.waiting, id)
-	return log
+	return w
 }
 
 // track makes a run's context one that Cancel can end.
-func (r *Runner) track(ctx context.Context, id string) (context.Context, func()) {
+func (r *Runner) track(ctx context.Context, run *Run) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r.mu.Lock()
 	if r.active == nil {
-		r.active = map[string]context.CancelCauseFunc{}
+		r.active = map[string]holding{}
 	}
-	r.active[id] = cancel
+	r.active[run.ID] = holding{run.Attempt, cancel}
 	r.mu.Unlock()
 	return ctx, func() {
 		r.mu.Lock()
-		delete(r.active, id)
+		delete(r.active, run.ID)
 		r.mu.Unlock()
 		cancel(nil)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"acrd/internal/logs"
+	"acrd/internal/secrets"
 	"acrd/internal/store"
 	"acrd/runner"
 	"acrd/steps"
@@ -27,7 +28,7 @@ type bench struct {
 	*testing.T
 	runner *runner.Runner
 	engine *stepstest.Fake
-	store  *store.Memory
+	store  *store.DB
 	logs   *logs.Dir
 	stop   context.CancelFunc
 	ended  chan error
@@ -52,9 +53,9 @@ func (folder) Close() error  { return nil }
 
 func newBench(t *testing.T, change func(*runner.Runner)) *bench {
 	t.Helper()
-	b := &bench{T: t, engine: &stepstest.Fake{}, store: &store.Memory{}, logs: &logs.Dir{Path: t.TempDir()}, ended: make(chan error, 1)}
+	b := &bench{T: t, engine: &stepstest.Fake{}, store: openStore(t), logs: &logs.Dir{Path: t.TempDir()}, ended: make(chan error, 1)}
 	b.runner = &runner.Runner{
-		Store: b.store, Logs: b.logs, Sources: noSources{}, Engine: b.engine, Registry: "r.io", Dir: t.TempDir(),
+		Store: b.store, Logs: b.logs, Sources: noSources{}, Engine: b.engine, Registry: "r.io", Dir: t.TempDir(), Name: "bench", Alone: true,
 	}
 	if change != nil {
 		change(b.runner)
@@ -63,6 +64,25 @@ func newBench(t *testing.T, change func(*runner.Runner)) *bench {
 	b.stop = stop
 	go func() { b.ended <- b.runner.Serve(ctx) }()
 	return b
+}
+
+func openStore(t testing.TB) *store.DB {
+	t.Helper()
+	dir := t.TempDir()
+	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, "acrd.db"), Sealer: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
 }
 
 // end stops the runner and waits for it.
@@ -430,7 +450,7 @@ func TestSubmitRefuses(t *testing.T) {
 			}
 		})
 	}
-	if runs, _ := b.store.Runs(t.Context(), 0); len(runs) != 0 {
+	if runs, _ := b.store.Runs(t.Context(), runner.Filter{}); len(runs) != 0 {
 		t.Errorf("%d runs are left behind", len(runs))
 	}
 }

@@ -2,9 +2,12 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"acrd/steps"
@@ -16,15 +19,13 @@ type InvalidError struct{ Err error }
 func (e *InvalidError) Error() string { return e.Err.Error() }
 func (e *InvalidError) Unwrap() error { return e.Err }
 
-// Submit checks the request and queues it. A request that is wrong, a faulty
-// inline file with all its faults among them, is an *InvalidError and leaves
-// no run behind; a file that comes with the source is checked after it has
-// been fetched, and then the run fails.
+// Submit checks the request and queues it; what it has returned is not lost
+// any more. A request that is wrong, a faulty inline file with all its faults
+// among them, is an *InvalidError and leaves no run behind; a file that comes
+// with the source is checked after it has been fetched, and then the run
+// fails. A full disk is ErrNoSpace.
 func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
-	r.mu.Lock()
-	draining := r.draining
-	r.mu.Unlock()
-	if draining {
+	if r.isDraining() {
 		return nil, ErrDraining
 	}
 	if req.Registry == "" {
@@ -39,9 +40,14 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if err := r.judge(ctx, &Run{ID: "run", Request: req}); err != nil {
 		return nil, &InvalidError{err}
 	}
-	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now(), Archived: req.Archive}
+	req.AgentIDs = slices.Sorted(maps.Keys(req.Agents))
+	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now(), Archived: req.Archive, Pinned: r.pin(&req)}
 	run.Updated = run.Created
-	if err := r.Store.AddRun(ctx, run, r.beginLog); err != nil {
+	err := r.Store.AddRun(ctx, run, func(run *Run) ([]Event, error) {
+		return []Event{NewRunEvent(RunQueued, run)}, r.beginLog(run)
+	})
+	if err != nil {
+		r.dropLog(context.WithoutCancel(ctx), run.ID)
 		return nil, fmt.Errorf("queue run: %w", err)
 	}
 	r.Observe.queued(run)
@@ -62,19 +68,44 @@ func (req *Request) kind() Type {
 	return QuickRun
 }
 
+// pin names this daemon if no other can execute the request: uploads lie in
+// its folder, and agents are connected to it.
+func (r *Runner) pin(req *Request) string {
+	if !r.Alone && (strings.HasPrefix(req.Source, UploadScheme) || len(req.Agents) > 0) {
+		return r.Name
+	}
+	return ""
+}
+
 // beginLog opens the log of a run before anybody can take it.
 func (r *Runner) beginLog(run *Run) error {
 	log, err := r.Logs.Create(run.ID)
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("log of run: %w: %w", ErrNoSpace, err)
+	}
 	if err != nil {
 		return fmt.Errorf("log of run: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.waiting == nil {
-		r.waiting = map[string]Log{}
+		r.waiting = map[string]waiting{}
 	}
-	r.waiting[run.ID] = log
+	r.waiting[run.ID] = waiting{log, run.Request.Agents}
 	return nil
+}
+
+// dropLog forgets the log of a run that could not be queued.
+func (r *Runner) dropLog(ctx context.Context, id string) {
+	if id == "" {
+		return
+	}
+	if log := r.takeWaiting(id).log; log != nil {
+		_ = log.Close()
+	}
+	if err := r.Logs.Remove(ctx, id); err != nil {
+		r.log().Warn("log could not be removed", "run", id, "err", err)
+	}
 }
 
 func (req *Request) check() error {

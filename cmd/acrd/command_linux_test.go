@@ -18,7 +18,7 @@ import (
 	"acrd/internal/contexts"
 	"acrd/internal/logs"
 	"acrd/internal/source"
-	"acrd/internal/store"
+	"acrd/internal/store/storetest"
 	"acrd/runner"
 	"acrd/steps"
 	"acrd/steps/stepstest"
@@ -54,16 +54,16 @@ func newDesk(t *testing.T) *desk {
 	}
 	dir := t.TempDir()
 	uploads := &contexts.Store{Dir: filepath.Join(dir, "contexts"), Limits: contexts.Limits{LinksOut: true}}
-	lg, st := &logs.Dir{Path: filepath.Join(dir, "logs")}, &store.Memory{}
+	lg := &logs.Dir{Path: filepath.Join(dir, "logs")}
+	st := storetest.New(t)
 	r := &runner.Runner{
 		Store: st, Logs: lg, Sources: &sources{fetcher: &source.Fetcher{Dir: filepath.Join(dir, "sources")}, uploads: uploads},
-		Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"),
+		Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Alone: true,
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
-	tasks := &store.MemoryTasks{}
-	management := &api.Server{Runs: r, Records: store.MemoryRecords{Memory: st}, Tasks: tasks, TaskRuns: tasks, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
+	management := &api.Server{Runs: r, Records: st, Tasks: st, TaskRuns: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
 	server := httptest.NewServer(api.Protect(api.Guard(management.Handler(), deskToken), []string{"127.0.0.1"}))
 	t.Cleanup(func() {
 		server.Close()

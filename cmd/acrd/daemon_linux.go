@@ -42,6 +42,8 @@ type daemonOptions struct {
 	hosts                 []string
 	slots                 int
 	drain                 time.Duration
+	hurry                 <-chan struct{} // ends the drain
+	records               storeValues
 	subnets               string
 	cache                 control.Cache
 	limits                control.Limits
@@ -65,6 +67,8 @@ type daemon struct {
 	tcp, unix, inner net.Listener // inner serves the registry alone, for runs that are allowed in
 	registry         *registry.Registry
 	engine           buildEngine
+	key              *secrets.Key
+	store            *store.DB
 	runner           *runner.Runner
 	housekeeping     *housekeeping
 	handler          http.Handler
@@ -89,7 +93,7 @@ func runDaemon(ctx context.Context, o daemonOptions) (err error) {
 		return &usageError{err.Error()}
 	}
 	d.later(func() error { stopTraces(); return nil })
-	for _, step := range []func(context.Context) error{d.openState, d.openListeners, d.openParts} {
+	for _, step := range []func(context.Context) error{d.openState, d.openStore, d.openListeners, d.openParts} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -210,34 +214,31 @@ func (d *daemon) openParts(ctx context.Context) error {
 	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
 	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher}
 	d.openEngine()
-	st := &store.Memory{Counter: d.path("run-counter")}
-	lg, err := d.openLogs(ctx, st)
+	lg, err := d.openLogs(ctx, d.store)
 	if err != nil {
 		return err
 	}
-	key, err := secrets.OpenKeyFile(d.path("key"))
-	if err != nil {
-		return err
-	}
-	local := &secrets.Local{Values: secrets.Folder{Path: d.path("secrets")}, Key: key}
+	local := &secrets.Local{Values: secrets.Folder{Path: d.path("secrets")}, Key: d.key}
 	resolver, err := d.openSecrets(local)
 	if err != nil {
 		return err
 	}
 	counts := metrics.New(version)
-	tasks := &store.MemoryTasks{}
 	archives := &api.Archives{Dir: d.path("uploads")}
 	d.housekeeping.archives = archives
 	d.runner = &runner.Runner{
-		Store: st, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
-		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Log: d.log,
+		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
+		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Hurry: d.hurry, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
 		Observe: runner.Observers(counts.Observer(), traces.Observer()),
+	}
+	if err := d.placeRunner(d.runner); err != nil {
+		return err
 	}
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
-		Runs: d.runner, Records: store.MemoryRecords{Memory: st}, Tasks: tasks, TaskRuns: tasks, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
+		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 	}
 	gate := &api.Gate{Owner: token, Tokens: &api.TokenFile{Path: d.path("tokens.json")}, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
@@ -336,6 +337,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 		return err
 	})
+	g.Go(func() error { return d.store.Serve(httpCtx) })
 	g.Go(func() error {
 		d.housekeeping.serve(httpCtx)
 		return nil

@@ -57,7 +57,7 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 	freed, err := h.uploads.Collect(ctx, diskSize(h.state)/uploadShare, uploadAge)
 	unpacked, e := h.archives.Sweep(now.Add(-archiveAge))
 	freed += unpacked
-	errs := []error{err, e, h.fetcher.Prune(ctx, mirrorAge)}
+	errs := []error{err, e, h.fetcher.Prune(ctx, mirrorAge), h.expire(ctx)}
 	removed := 0
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now

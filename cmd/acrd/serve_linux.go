@@ -50,6 +50,7 @@ everything at once.`)
 	fs.StringVar(&certificate.CertFile, "tls-cert", "", "file with the certificate to serve TLS with; it is read again when it has changed")
 	fs.StringVar(&certificate.KeyFile, "tls-key", "", "file with the certificate's key")
 	secretSources := secretFlags(fs, s)
+	records := storeFlags(fs, s.getenv)
 	limits := limitFlags(fs)
 	cache := cacheFlags(fs)
 	fs.BoolVar(&o.debug, "debug", false, "log what the engine does")
@@ -76,6 +77,10 @@ everything at once.`)
 	if o.limits, err = limits.read(); err != nil {
 		return err
 	}
+	if err := records.read(); err != nil {
+		return err
+	}
+	o.records = *records
 	if o.cache, err = cache.read(o.state); err != nil {
 		return err
 	}
@@ -89,6 +94,9 @@ everything at once.`)
 	if err := checkHost(ctx, o.engine == ""); err != nil {
 		return err
 	}
+	var stop func()
+	o.hurry, stop = hurryOnSignal(os.Exit)
+	defer stop()
 	return runDaemon(ctx, o)
 }
 

@@ -15,6 +15,7 @@ import (
 	"acrd/internal/logs"
 	"acrd/internal/source"
 	"acrd/internal/store"
+	"acrd/internal/store/storetest"
 	"acrd/runner"
 	"acrd/steps"
 	"acrd/steps/stepstest"
@@ -22,19 +23,18 @@ import (
 
 const deskToken = "the-token-of-the-desk-0123"
 
-// A desk is a server with everything real but the engine and the disk of the
-// store.
+// A desk is a server with everything real but the engine.
 type desk struct {
 	*testing.T
 	api    *api.Server
 	engine *stepstest.Fake
-	runs   *store.Memory
+	runs   *store.DB
 	server *httptest.Server
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{T: t, engine: &stepstest.Fake{}, runs: &store.Memory{}}
+	d := &desk{T: t, engine: &stepstest.Fake{}, runs: storetest.New(t)}
 	d.engine.BuildFunc = func(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
 		if _, err := os.Stat(filepath.Join(op.Context, "hello")); err != nil {
 			return nil, err
@@ -48,11 +48,10 @@ func newDesk(t *testing.T) *desk {
 	lg := &logs.Dir{Path: filepath.Join(dir, "logs"), Key: []byte("a key for the links to logs")}
 	archives := &api.Archives{Dir: filepath.Join(dir, "uploads"), MaxBytes: 1 << 20}
 	r := &runner.Runner{
-		Store: d.runs, Logs: lg, Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Sources: &archiveSources{archives},
+		Store: d.runs, Logs: lg, Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Sources: &archiveSources{archives}, Alone: true,
 	}
-	tasks := &store.MemoryTasks{}
 	d.api = &api.Server{
-		Runs: r, Records: store.MemoryRecords{Memory: d.runs}, Tasks: tasks, TaskRuns: tasks, Logs: lg, Archives: archives,
+		Runs: r, Records: d.runs, Tasks: d.runs, TaskRuns: d.runs, Logs: lg, Archives: archives,
 		LogLink: lg.Link, Info: api.Info{Registry: "localhost:5000"},
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -86,7 +86,9 @@ func statusCode(err error) (int, string) {
 		return http.StatusNotFound, "ResourceNotFound"
 	case errors.Is(err, runner.ErrFinal), errors.Is(err, errDisabled):
 		return http.StatusConflict, "Conflict"
-	case errors.Is(err, runner.ErrDraining):
+	case errors.Is(err, runner.ErrNoSpace):
+		return http.StatusInsufficientStorage, "InsufficientStorage"
+	case errors.Is(err, runner.ErrDraining), errors.Is(err, runner.ErrUnavailable):
 		return http.StatusServiceUnavailable, "ServiceUnavailable"
 	}
 	return http.StatusInternalServerError, "InternalServerError"

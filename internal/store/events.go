@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"acrd/runner"
+)
+
+// The outbox: events wait here, in the order of their numbers, until whoever
+// passes them on has settled them. One with a lower number may appear after
+// one with a higher, for transactions overlap; so nobody may remember a number
+// as "seen up to here".
+
+func insertEvents(ctx context.Context, t *tx, events []runner.Event) error {
+	for _, e := range events {
+		_, err := t.exec(ctx, "INSERT INTO events (id, type, subject, time, data) VALUES ($1, $2, $3, $4, $5)",
+			e.ID, e.Type, e.Subject, micros(e.Time), string(e.Data))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddEvents writes events that report nothing of this store, such as a push
+// to the registry.
+func (db *DB) AddEvents(ctx context.Context, events ...runner.Event) error {
+	return db.change(ctx, "add events", func(ctx context.Context, t *tx) error { return insertEvents(ctx, t, events) })
+}
+
+// OpenEvents lists events that are not settled, oldest first, at most limit.
+func (db *DB) OpenEvents(ctx context.Context, limit int) ([]runner.Event, error) {
+	var events []runner.Event
+	err := db.query(ctx, "list events", func(rows *sql.Rows) error {
+		var e runner.Event
+		var at int64
+		var data []byte
+		err := rows.Scan(&e.ID, &e.Type, &e.Subject, &at, &data)
+		e.Time, e.Data = moment(at), json.RawMessage(data)
+		events = append(events, e)
+		return err
+	}, "SELECT id, type, subject, time, data FROM events WHERE settled = 0 ORDER BY seq LIMIT $1", limit)
+	return events, err
+}
+
+// SettleEvents says that these events were passed on.
+func (db *DB) SettleEvents(ctx context.Context, ids ...string) error {
+	return db.change(ctx, "settle events", func(ctx context.Context, t *tx) error {
+		for _, id := range ids {
+			if _, err := t.exec(ctx, "UPDATE events SET settled = 1 WHERE id = $1", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// RemoveEvents forgets events that are older than age, settled or not.
+func (db *DB) RemoveEvents(ctx context.Context, age time.Duration) error {
+	return db.change(ctx, "remove events", func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM events WHERE time < {now} - $1", age.Microseconds())
+		return err
+	})
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"acrd/runner"
+)
+
+// Runs implements runner.Records. Pages are found by the last id of the page
+// before, for counting rows takes as long as reading them.
+func (db *DB) Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error) {
+	var w where
+	if f.Task != "" {
+		w.add("task = $?", f.Task)
+	}
+	if f.Type != "" {
+		w.add("type = $?", f.Type)
+	}
+	if len(f.Statuses) > 0 {
+		w.addAny("status", f.Statuses)
+	}
+	if f.Archived != nil {
+		w.add("archived = $?", bit(*f.Archived))
+	}
+	if f.Image != "" {
+		w.add("seq IN (SELECT seq FROM run_images WHERE image = $?)", f.Image)
+	}
+	w.addTimes("created", f.CreatedFrom, f.CreatedTo)
+	w.addTimes("finished", f.FinishedFrom, f.FinishedTo)
+	if f.Before != "" {
+		w.add("seq < $?", parseID(f.Before))
+	}
+	query := "SELECT " + runColumns + " FROM runs" + w.String() + " ORDER BY seq DESC"
+	if f.Limit > 0 {
+		query += fmt.Sprintf(" LIMIT %d", f.Limit)
+	}
+	var runs []*runner.Run
+	err := db.query(ctx, "list runs", func(rows *sql.Rows) error {
+		run, err := scanRun(rows)
+		runs = append(runs, run)
+		return err
+	}, query, w.args...)
+	return runs, err
+}
+
+// where collects conditions, all of which must hold.
+type where struct {
+	all  []string
+	args []any
+}
+
+// add takes a condition with $? where its argument goes.
+func (w *where) add(condition string, arg any) {
+	w.args = append(w.args, arg)
+	w.all = append(w.all, strings.Replace(condition, "$?", fmt.Sprintf("$%d", len(w.args)), 1))
+}
+
+func (w *where) addAny(column string, values []runner.Status) {
+	var places []string
+	for _, v := range values {
+		w.args = append(w.args, v)
+		places = append(places, fmt.Sprintf("$%d", len(w.args)))
+	}
+	w.all = append(w.all, column+" IN ("+strings.Join(places, ", ")+")")
+}
+
+// addTimes bounds a time that is there.
+func (w *where) addTimes(column string, from, to time.Time) {
+	if !from.IsZero() {
+		w.add(column+" >= $?", micros(from))
+	}
+	if !to.IsZero() {
+		w.add(column+" > 0 AND "+column+" < $?", micros(to))
+	}
+}
+
+func (w *where) String() string {
+	if len(w.all) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.all, " AND ")
+}
+
+// Expired implements runner.Records.
+func (db *DB) Expired(ctx context.Context, p runner.Retention, limit int) ([]string, error) {
+	var w where
+	for _, c := range []struct {
+		set       bool
+		condition string
+		arg       any
+	}{
+		{p.Age > 0, "finished < {now} - $?", p.Age.Microseconds()},
+		{p.Count > 0, "place > $?", p.Count},
+		{p.Bytes > 0, "bytes > $?", p.Bytes},
+	} {
+		if c.set {
+			w.add(c.condition, c.arg)
+		}
+	}
+	if len(w.all) == 0 {
+		return nil, nil
+	}
+	var ids []string
+	err := db.query(ctx, "list expired runs", func(rows *sql.Rows) error {
+		var seq int64
+		err := rows.Scan(&seq)
+		ids = append(ids, formatID(seq))
+		return err
+	}, `SELECT seq FROM (
+			SELECT seq, finished, row_number() OVER (ORDER BY seq DESC) AS place, sum(log_bytes) OVER (ORDER BY seq DESC) AS bytes
+			FROM runs WHERE archived = 0 AND status NOT IN ('Queued', 'Started', 'Running')) AS ended
+		WHERE `+strings.Join(w.all, " OR ")+fmt.Sprintf(" ORDER BY seq LIMIT %d", limit), w.args...)
+	return ids, err
+}

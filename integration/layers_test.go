@@ -39,7 +39,8 @@ var layers = map[string][]string{
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 
-	"internal/api/apitest": {},
+	"internal/api/apitest":     {},
+	"internal/store/storetest": {"runner", "steps", "internal/store", "internal/secrets"},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},

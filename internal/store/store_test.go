@@ -1,0 +1,14 @@
+package store_test
+
+import (
+	"testing"
+
+	"acrd/internal/store/storetest"
+)
+
+func TestSQLite(t *testing.T) { storetest.TestStore(t, storetest.SQLite) }
+
+func TestPostgres(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	storetest.TestStore(t, server.Database)
+}

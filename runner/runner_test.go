@@ -31,7 +31,7 @@ type bench struct {
 	store  *store.DB
 	logs   *logs.Dir
 	stop   context.CancelFunc
-	ended  chan error
+	served chan error
 }
 
 // noSources has no remote context, and as upload any folder by its path.
@@ -53,7 +53,7 @@ func (folder) Close() error  { return nil }
 
 func newBench(t *testing.T, change func(*runner.Runner)) *bench {
 	t.Helper()
-	b := &bench{T: t, engine: &stepstest.Fake{}, store: openStore(t), logs: &logs.Dir{Path: t.TempDir()}, ended: make(chan error, 1)}
+	b := &bench{T: t, engine: &stepstest.Fake{}, store: openStore(t), logs: &logs.Dir{Path: t.TempDir()}, served: make(chan error, 1)}
 	b.runner = &runner.Runner{
 		Store: b.store, Logs: b.logs, Sources: noSources{}, Engine: b.engine, Registry: "r.io", Dir: t.TempDir(), Name: "bench", Alone: true,
 	}
@@ -62,7 +62,7 @@ func newBench(t *testing.T, change func(*runner.Runner)) *bench {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	b.stop = stop
-	go func() { b.ended <- b.runner.Serve(ctx) }()
+	go func() { b.served <- b.runner.Serve(ctx) }()
 	return b
 }
 
@@ -89,7 +89,7 @@ func openStore(t testing.TB) *store.DB {
 func (b *bench) end() {
 	b.Helper()
 	b.stop()
-	if err := <-b.ended; err != nil {
+	if err := <-b.served; err != nil {
 		b.Errorf("Serve: %v", err)
 	}
 }
@@ -344,7 +344,7 @@ func TestDrain(t *testing.T) {
 				if _, err := b.runner.Submit(t.Context(), runner.Request{Inline: []byte("{}")}); !errors.Is(err, runner.ErrDraining) {
 					t.Errorf("a draining runner says %v, want ErrDraining", err)
 				}
-				if err := <-b.ended; err != nil {
+				if err := <-b.served; err != nil {
 					t.Error(err)
 				}
 				if took := time.Since(start); took != tt.ends {

@@ -113,8 +113,8 @@ type Runner struct {
 	Registry string
 	// Dir is where runs have their folders while they last.
 	Dir string
-	// Name is what daemons on the same state folder are called; empty means
-	// that this one has no successor.
+	// Name is what daemons on the same state folder are called, one after
+	// the other, and no others on the same store; empty means "daemon".
 	Name string
 	// Slots is how many runs execute at a time; 0 means 4. Global is the
 	// same for all daemons on one store together; 0 is no limit.
@@ -163,10 +163,8 @@ const (
 // still in the queue stays there. A store that does not work for a while is
 // waited for.
 func (r *Runner) Serve(ctx context.Context) error {
-	d := Daemon{ID: rand.Text(), Name: r.Name, Lease: cmp.Or(r.Lease, defaultLease), Global: r.Global}
-	if d.Name == "" {
-		d.Name = d.ID
-	}
+	d := Daemon{Name: cmp.Or(r.Name, "daemon"), Lease: cmp.Or(r.Lease, defaultLease), Global: r.Global}
+	d.ID = d.Name + "/" + rand.Text()
 	if err := r.join(ctx, d); err != nil {
 		return nil //nolint:nilerr // ctx has ended
 	}

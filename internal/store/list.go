@@ -11,7 +11,8 @@ import (
 )
 
 // Runs implements runner.Records. Pages are found by the last id of the page
-// before, for counting rows takes as long as reading them.
+// before, for counting rows takes as long as reading them. Where a time is
+// bounded, that time orders the runs, so that its index is of use.
 func (db *DB) Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error) {
 	var w where
 	if f.Task != "" {
@@ -31,10 +32,17 @@ func (db *DB) Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error) 
 	}
 	w.addTimes("created", f.CreatedFrom, f.CreatedTo)
 	w.addTimes("finished", f.FinishedFrom, f.FinishedTo)
-	if f.Before != "" {
+	order := "seq DESC"
+	switch by := timeBounded(&f); {
+	case by != "":
+		order = by + " DESC, seq DESC"
+		if f.Before != "" { // the run itself may be gone
+			w.add("("+by+", seq) < ((SELECT "+by+" FROM runs WHERE seq <= $? ORDER BY seq DESC LIMIT 1), $?)", parseID(f.Before))
+		}
+	case f.Before != "":
 		w.add("seq < $?", parseID(f.Before))
 	}
-	query := "SELECT " + runColumns + " FROM runs" + w.String() + " ORDER BY seq DESC"
+	query := "SELECT " + runColumns + " FROM runs" + w.String() + " ORDER BY " + order
 	if f.Limit > 0 {
 		query += fmt.Sprintf(" LIMIT %d", f.Limit)
 	}
@@ -47,6 +55,17 @@ func (db *DB) Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error) 
 	return runs, err
 }
 
+// timeBounded is the time that f bounds; empty if it bounds none.
+func timeBounded(f *runner.Filter) string {
+	switch {
+	case !f.CreatedFrom.IsZero() || !f.CreatedTo.IsZero():
+		return "created"
+	case !f.FinishedFrom.IsZero() || !f.FinishedTo.IsZero():
+		return "finished"
+	}
+	return ""
+}
+
 // where collects conditions, all of which must hold.
 type where struct {
 	all  []string
@@ -56,7 +75,7 @@ type where struct {
 // add takes a condition with $? where its argument goes.
 func (w *where) add(condition string, arg any) {
 	w.args = append(w.args, arg)
-	w.all = append(w.all, strings.Replace(condition, "$?", fmt.Sprintf("$%d", len(w.args)), 1))
+	w.all = append(w.all, strings.Replace(condition, "$?", fmt.Sprintf("$%d", len(w.args)), -1))
 }
 
 func (w *where) addAny(column string, values []runner.Status) {

@@ -439,6 +439,8 @@ func lists(t *testing.T, db *store.DB) {
 		{"not archived", runner.Filter{Archived: &no, Limit: 1}, id(5)},
 		{"created from", runner.Filter{CreatedFrom: runs[4].Created.Truncate(time.Microsecond)}, id(5, 4)},
 		{"created to", runner.Filter{CreatedTo: runs[1].Created.Truncate(time.Microsecond)}, id(0)},
+		{"created, first page", runner.Filter{CreatedFrom: runs[1].Created.Truncate(time.Microsecond), Limit: 2}, id(5, 4)},
+		{"created, next page", runner.Filter{CreatedFrom: runs[1].Created.Truncate(time.Microsecond), Limit: 2, Before: runs[4].ID}, id(3, 2)},
 		{"finished from", runner.Filter{FinishedFrom: runs[0].Created}, id(0)},
 		{"finished to", runner.Filter{FinishedTo: time.Now().Add(time.Hour)}, id(0)},
 	} {

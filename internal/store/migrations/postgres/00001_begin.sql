@@ -21,8 +21,8 @@ CREATE INDEX runs_queue ON runs (priority, seq) WHERE status = 'Queued';
 CREATE INDEX runs_busy ON runs (task) WHERE status IN ('Started', 'Running');
 CREATE INDEX runs_status ON runs (status, seq);
 CREATE INDEX runs_task ON runs (task, seq);
-CREATE INDEX runs_created ON runs (created);
-CREATE INDEX runs_finished ON runs (finished);
+CREATE INDEX runs_created ON runs (created, seq);
+CREATE INDEX runs_finished ON runs (finished, seq);
 
 CREATE TABLE run_requests (
   seq    BIGINT  PRIMARY KEY REFERENCES runs ON DELETE CASCADE,

@@ -546,8 +546,8 @@ func events(t *testing.T, db *store.DB) {
 	}
 }
 
-// secretRequest has a secret wherever a request can have one.
-func secretRequest(secret string) runner.Request {
+// SecretRequest has a secret wherever a request can have one.
+func SecretRequest(secret string) runner.Request {
 	return runner.Request{
 		Inline: []byte("steps: [{cmd: " + secret + "}]"), InlineValues: []byte(secret), Source: "https://" + secret + "@git.example.com/a/b.git#main",
 		Values: map[string]string{"a": "b"}, SecretValues: map[string]string{"token": secret},
@@ -560,7 +560,7 @@ func secretRequest(secret string) runner.Request {
 func survives(t *testing.T, url string) {
 	key := Key(t)
 	db := Open(t, url, key)
-	req := secretRequest("s3cr3tcanary")
+	req := SecretRequest("s3cr3tcanary")
 	added := Add(t, db, req)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -589,7 +589,7 @@ func survives(t *testing.T, url string) {
 
 func wrongKey(t *testing.T, url string) {
 	db := Open(t, url, Key(t))
-	id := Add(t, db, secretRequest("x")).ID
+	id := Add(t, db, SecretRequest("x")).ID
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}

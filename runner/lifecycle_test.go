@@ -321,7 +321,7 @@ func TestRerun(t *testing.T) {
 	var args []string
 	b.engine.ExecFunc = func(_ context.Context, op *steps.ExecOp, _ steps.Output) error { args = op.Args; return nil }
 	first, err := b.runner.Submit(t.Context(), runner.Request{
-		Inline: []byte("{steps: [{cmd: 'x {{.Values.a}} {{.Values.b}}'}]}"), Automatic: true,
+		Inline: []byte("{steps: [{cmd: 'x {{.Values.a}} {{.Values.b}}'}]}"), Cause: &runner.Cause{},
 		Values: map[string]string{"a": "plain"}, SecretValues: map[string]string{"b": "s3cr3t"},
 	})
 	if err != nil {
@@ -334,7 +334,7 @@ func TestRerun(t *testing.T) {
 		t.Fatal(err)
 	}
 	run, log := b.wait(again.ID)
-	if run.ID == first.ID || run.Status != runner.Succeeded || !slices.Equal(args, []string{"plain", "s3cr3t"}) || run.Request.Automatic {
+	if run.ID == first.ID || run.Status != runner.Succeeded || !slices.Equal(args, []string{"plain", "s3cr3t"}) || run.Request.Cause != nil {
 		t.Errorf("run %s is %s with %v\n%s", run.ID, run.Status, args, log)
 	}
 	if _, err := b.runner.Rerun(t.Context(), "cc999"); !errors.Is(err, runner.ErrNotFound) {

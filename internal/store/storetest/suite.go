@@ -41,6 +41,9 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"images", images},
 		{"retention", retention},
 		{"events", events},
+		{"tasks", tasks},
+		{"tasks from many sides", tasksTogether},
+		{"task runs", taskRuns},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

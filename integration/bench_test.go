@@ -212,6 +212,7 @@ func BenchmarkThreeSteps(b *testing.B) {
 		"Dockerfile": "FROM REGISTRY/base/busybox:1\nRUN echo hello > /hello\n",
 	})
 	median(b, func() { d.succeed(d.acrd(dir, "run", ".")) })
+	b.ReportMetric(250, "ms-bar")
 }
 
 // BenchmarkParallel is 20 runs of 5 steps at once; every one must be right.
@@ -302,7 +303,7 @@ func BenchmarkLargeContext(b *testing.B) {
 	}
 	time.Sleep(2500 * time.Millisecond) // files this young are read again, see internal/contexts
 	first := timed(func() { d.succeed(d.acrd(dir, "build", "--no-push", ".")) })
+	median(b, func() { d.succeed(d.acrd(dir, "build", "--no-push", ".")) })
 	b.ReportMetric(ms(first), "ms-first")
 	b.ReportMetric(300, "ms-bar")
-	median(b, func() { d.succeed(d.acrd(dir, "build", "--no-push", ".")) })
 }

@@ -78,7 +78,12 @@ func start(t testing.TB, flags ...string) *daemon {
 	t.Helper()
 	d := &daemon{TB: t, state: shortDir(t)}
 	d.start(flags...)
-	t.Cleanup(d.stop)
+	t.Cleanup(func() {
+		d.stop()
+		if t.Failed() {
+			t.Logf("the daemon has said:\n%s", d.log)
+		}
+	})
 	return d
 }
 

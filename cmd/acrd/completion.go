@@ -38,10 +38,15 @@ _acrd() {
 compdef _acrd acrd
 `,
 	"fish": `function __acrd_complete
-	set -l words (commandline -opc) (commandline -ct)
-	acrd __complete $words[2..-1] 2>/dev/null
+	set -l token (commandline -ct)
+	set -l found (acrd __complete (commandline -opc)[2..-1] "$token" 2>/dev/null)
+	if test (count $found) -gt 0
+		printf '%s\n' $found
+	else
+		__fish_complete_path "$token"
+	end
 end
-complete -c acrd -a '(__acrd_complete)'
+complete -c acrd -f -a '(__acrd_complete)'
 `,
 }
 

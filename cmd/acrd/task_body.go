@@ -78,6 +78,7 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	fs.StringArrayVar(&f.allow, "allow", nil, "entitlement for runs of the task: security.insecure, network.host, device, mount, registry (repeat)")
 	_ = fs.MarkHidden("source-acr-auth-id")
 	if update {
+		fs.VisitAll(hideDefault) // what is not given stays
 		return
 	}
 	fs.StringVar(&f.sourceName, "source-trigger-name", "defaultSourceTriggerName", "name of the source trigger")
@@ -86,6 +87,10 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	fs.Var(&f.identity, "assign-identity", "identities, in Azure; kept with the task")
 	fs.Lookup("assign-identity").NoOptDefVal = "[system]"
 	fs.BoolVar(&f.system, "is-system-task", false, "the task quicktask, which has no step")
+}
+
+func hideDefault(f *pflag.Flag) {
+	f.DefValue = map[string]string{"int": "0", "bool": "false", "stringArray": "[]"}[f.Value.Type()]
 }
 
 func (f *taskForm) given(flag string) bool { return f.flags.Changed(flag) }

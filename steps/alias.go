@@ -43,7 +43,7 @@ func (x *executor) expandAliases(text string) (string, map[string]string, error)
 	names := maps.Clone(DefaultImageAliases)
 	maps.Copy(names, x.values.ImageAliases)
 	for name, value := range x.values.Run.aliases() {
-		names[name] = x.marks.put(value, true)
+		names[name] = x.marks.putWord(value)
 	}
 	directive := '$'
 	if block != "" {

@@ -16,7 +16,7 @@ func parseBuild(line string, m *marks) (*Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := readBuild(m.mark(words))
+	b, err := readBuild(withMarks(words, m))
 	if err != nil {
 		return nil, err
 	}

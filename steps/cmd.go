@@ -39,7 +39,7 @@ func parseCmd(line string, m *marks) (Action, error) {
 	if err != nil {
 		return nil, dockerSyntax(line, err)
 	}
-	m.mark(words)
+	withMarks(words, m)
 	line = m.all(line)
 	if len(words) > 0 && words[0].text == "docker" {
 		return parseDocker(line, words)

@@ -146,15 +146,21 @@ func (w *rewriter) node(n parse.Node) {
 
 // emitter is the function that a pipeline's result goes through.
 func emitter(p *parse.PipeNode) string {
-	text := p.String()
-	if oneWord.MatchString(text) && !strings.Contains(text, ".Values") {
+	switch text := p.String(); {
+	case secretPipe.MatchString(text):
+		return "_secret"
+	case oneWord.MatchString(text) && !strings.Contains(text, ".Values"):
 		return "_word"
 	}
 	return "_value"
 }
 
-// oneWord finds pipelines whose result stays within its word.
-var oneWord = regexp.MustCompile(`\.(Run|Secrets|Build)\b`)
+// oneWord finds pipelines whose result stays within its word, and secretPipe
+// those whose result no error may quote.
+var (
+	oneWord    = regexp.MustCompile(`\.(Run|Build)\b`)
+	secretPipe = regexp.MustCompile(`\.Secrets\b`)
+)
 
 // call is an action, in the place of another node, that calls one of our
 // functions.
@@ -199,14 +205,15 @@ func (x *executor) hooks() template.FuncMap {
 			}
 			return "", x.budget.tick()
 		},
-		"_leave": func() string { x.depth--; return "" },
-		"_value": func(v any) (string, error) { return x.emit(v, false) },
-		"_word":  func(v any) (string, error) { return x.emit(v, true) },
+		"_leave":  func() string { x.depth--; return "" },
+		"_value":  func(v any) (string, error) { return x.emit(v, x.marks.put) },
+		"_word":   func(v any) (string, error) { return x.emit(v, x.marks.putWord) },
+		"_secret": func(v any) (string, error) { return x.emit(v, x.marks.putSecret) },
 	}
 }
 
 // emit is what an action prints.
-func (x *executor) emit(v any, word bool) (string, error) {
+func (x *executor) emit(v any, put func(string) string) (string, error) {
 	if v == nil {
 		return "", nil
 	}
@@ -221,8 +228,10 @@ func (x *executor) emit(v any, word bool) (string, error) {
 	if x.budget.written += len(s); x.budget.written > maxRendered {
 		return "", errTooLong
 	}
-	word = word || slices.ContainsFunc(x.secrets, func(secret string) bool { return strings.Contains(s, secret) })
-	return x.marks.put(s, word), nil
+	if slices.ContainsFunc(x.secrets, func(secret string) bool { return strings.Contains(s, secret) }) {
+		return x.marks.putSecret(s), nil
+	}
+	return put(s), nil
 }
 
 // A budget is what all templates of a file may use together.

@@ -33,15 +33,31 @@ type marks struct {
 // plain scalar that is there.
 var harmless = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9_./:@+-]*[A-Za-z0-9_./+-])?$`)
 
-// put returns what to write into the text in place of value.
-func (m *marks) put(value string, word bool) string {
+// put returns what to write into the text in place of a value.
+func (m *marks) put(value string) string {
 	if value == "" || harmless.MatchString(value) {
 		return value
 	}
-	kind := markValue
-	if word {
-		kind = markWord
+	return m.mark(markValue, value)
+}
+
+// putWord is put for what must stay one word.
+func (m *marks) putWord(value string) string {
+	if value == "" || harmless.MatchString(value) {
+		return value
 	}
+	return m.mark(markWord, value)
+}
+
+// putSecret marks the value whatever it is: errors quote lines, but no marks.
+func (m *marks) putSecret(value string) string {
+	if value == "" {
+		return ""
+	}
+	return m.mark(markWord, value)
+}
+
+func (m *marks) mark(kind rune, value string) string {
 	key := string(kind) + value
 	if mark, ok := m.known[key]; ok {
 		return mark

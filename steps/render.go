@@ -15,6 +15,9 @@ type Values struct {
 	Run     RunValues
 	Values  map[string]any
 	Secrets map[string]string
+	// Hidden are values among Values that no error may quote. Secrets are
+	// such without being listed.
+	Hidden []string
 	// Alias reads what "alias: src" names: a URL, or a path. Nil refuses
 	// every one of them.
 	Alias func(src string) ([]byte, error)
@@ -200,13 +203,11 @@ func RenderWord(word string, v Values) (string, error) {
 
 // secretTexts are the values that stay one word wherever they come out.
 func secretTexts(v Values) []string {
-	var all []string
+	all := slices.Clone(v.Hidden)
 	for _, s := range v.Secrets {
-		if s != "" {
-			all = append(all, s)
-		}
+		all = append(all, s)
 	}
-	return all
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
 // data is the template's dot.

@@ -31,8 +31,8 @@ func (w word) shown() string {
 	return brief(w.text)
 }
 
-// mark gives the words their table of marks.
-func (m *marks) mark(words []word) []word {
+// withMarks gives the words their table of marks.
+func withMarks(words []word, m *marks) []word {
 	for i := range words {
 		words[i].marks = m
 	}

@@ -12,8 +12,7 @@ import (
 func TestMarkedWords(t *testing.T) {
 	const nasty = `--privileged $(x) | 'y`
 	m := &marks{}
-	mark, docker := m.put(nasty, true), encodeMark(markWord, 1)
-	m.texts = append(m.texts, "docker")
+	mark, docker := m.putWord(nasty), m.putSecret("docker")
 
 	do, err := parseCmd("-e A="+mark+" img --ref "+mark+" x"+mark, m)
 	if err != nil {
@@ -38,7 +37,7 @@ func TestMarkedWords(t *testing.T) {
 func TestMarksInErrors(t *testing.T) {
 	const secret = "hunter2 && more"
 	m := &marks{}
-	mark := m.put(secret, true)
+	mark := m.putSecret(secret)
 	for line, want := range map[string]string{
 		"-t " + mark + " .":           "-t does not take what a template has put there",
 		"--memory=" + mark + " .":     "--memory does not take what a template has put there",

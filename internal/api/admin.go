@@ -21,20 +21,31 @@ type Admin struct {
 	Log     *slog.Logger // nil discards
 }
 
+// adminRoot is where the owner's own affairs are.
+const adminRoot = "/acrd/v1"
+
+// routes are all of them. docs/openapi.yaml has the same.
+func (a *Admin) routes() []route {
+	return []route{
+		{"POST", adminRoot + "/tokens", a.createToken},
+		{"GET", adminRoot + "/tokens", a.listTokens},
+		{"DELETE", adminRoot + "/tokens/{name}", a.deleteToken},
+		{"GET", adminRoot + "/secrets", a.listSecrets},
+		{"PUT", adminRoot + "/secrets/{name}", a.setSecret},
+		{"DELETE", adminRoot + "/secrets/{name}", a.deleteSecret},
+	}
+}
+
 // Handler serves everything below /acrd/v1.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
+	for _, route := range a.routes() {
+		mux.HandleFunc(route.method+" "+route.path, func(w http.ResponseWriter, r *http.Request) {
+			if err := route.serve(w, r); err != nil {
 				a.fail(w, r, err)
 			}
 		})
 	}
-	a.tokenRoutes(handle)
-	handle("GET "+adminRoot+"/secrets", a.listSecrets)
-	handle("PUT "+adminRoot+"/secrets/{name}", a.setSecret)
-	handle("DELETE "+adminRoot+"/secrets/{name}", a.deleteSecret)
 	return mux
 }
 

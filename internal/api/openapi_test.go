@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/internal/secrets"
 	"acrd/runner"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,7 +41,7 @@ var elsewhere = []string{"POST " + root + "/contexts", "PUT " + root + "/context
 // TestOpenAPI holds docs/openapi.yaml to the router, both ways.
 func TestOpenAPI(t *testing.T) {
 	got := slices.Clone(elsewhere)
-	for _, r := range new(Server).routes() {
+	for _, r := range slices.Concat(new(Server).routes(), new(Admin).routes()) {
 		got = append(got, r.method+" "+r.path)
 	}
 	var want []string
@@ -76,6 +77,9 @@ func TestOpenAPISchemas(t *testing.T) {
 		{Overrides{}, []string{"RunRequest", "properties", "overrideTaskStepProperties", "properties"}},
 		{Run{}, []string{"Run", "properties"}},
 		{RunProperties{}, []string{"Run", "properties", "properties", "properties"}},
+		{NewToken{}, []string{"NewToken", "properties"}},
+		{Token{}, []string{"Token", "properties"}},
+		{secrets.Info{}, []string{"Secret", "properties"}},
 		{Task{}, []string{"Task", "properties"}},
 		{TaskProperties{}, []string{"Task", "properties", "properties", "properties"}},
 		{runner.TaskStep{}, []string{"TaskStep", "properties"}},
@@ -102,7 +106,7 @@ func fields(t reflect.Type) []string {
 		switch {
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Time]():
 			names = append(names, fields(f.Type)...)
-		case name != "":
+		case name != "" && name != "-":
 			names = append(names, name)
 		}
 	}

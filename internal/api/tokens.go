@@ -122,16 +122,6 @@ func scopeList(scopes []Scope) string {
 	return strings.Join(all, ", ")
 }
 
-// adminRoot is where the owner's own affairs are.
-const adminRoot = "/acrd/v1"
-
-// tokenRoutes are mounted by Admin.
-func (a *Admin) tokenRoutes(handle func(pattern string, h func(http.ResponseWriter, *http.Request) error)) {
-	handle("POST "+adminRoot+"/tokens", a.createToken)
-	handle("GET "+adminRoot+"/tokens", a.listTokens)
-	handle("DELETE "+adminRoot+"/tokens/{name}", a.deleteToken)
-}
-
 func (a *Admin) createToken(w http.ResponseWriter, r *http.Request) error {
 	var ask NewToken
 	if err := decode(w, r, &ask); err != nil {

@@ -28,7 +28,7 @@ var layers = map[string][]string{
 	"internal/contexts":   {"internal/mounts"},
 	"internal/mounts":     {},
 	"internal/logs":       {"runner", "steps"},
-	"internal/store":      {"runner", "steps"},
+	"internal/store":      {"runner", "steps", "internal/api", "internal/secrets"},
 	"internal/api":        {"runner", "steps", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
@@ -36,11 +36,11 @@ var layers = map[string][]string{
 	"runner/mask":         {},
 
 	"internal/secrets/keyvault": {"internal/secrets"},
+	"internal/store/storetest":  {"runner", "steps", "internal/store", "internal/api", "internal/secrets"},
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 
-	"internal/api/apitest":     {},
-	"internal/store/storetest": {"runner", "steps", "internal/store", "internal/secrets"},
+	"internal/api/apitest": {},
 
 	"internal/buildkit":           {"steps", "internal/dockerfile", "internal/buildkit/control"},
 	"internal/buildkit/control":   {},

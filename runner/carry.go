@@ -50,6 +50,7 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 	if errors.Is(err, ErrFenced) {
 		t.notice("Run ID: %s was taken over, or ended, without this daemon, which stops here", run.ID)
 		_ = log.Close() // it goes on elsewhere
+		r.Observe.lease(LeaseLost)
 		r.log().Warn("run was given up", "run", run.ID, "attempt", run.Attempt)
 		return
 	}

@@ -18,7 +18,18 @@ type Observer struct {
 	// Step is the same for a step. Ended may be called from another
 	// goroutine, while other steps go on.
 	Step func(ctx context.Context, r *Run, s *steps.Step) (in context.Context, ended func(result *steps.Result, err error))
+	// Lease is called with LeaseTaken when this daemon takes a run, with
+	// LeaseLost when another has it, and with LeaseSettled when this one has
+	// decided about a run whose daemon is gone.
+	Lease func(event string)
 }
+
+// What becomes of leases.
+const (
+	LeaseTaken   = "taken"
+	LeaseLost    = "lost"
+	LeaseSettled = "settled"
+)
 
 // Observers make one observer of several.
 func Observers(all ...Observer) Observer {
@@ -26,6 +37,11 @@ func Observers(all ...Observer) Observer {
 		Queued: func(r *Run) {
 			for _, o := range all {
 				o.queued(r)
+			}
+		},
+		Lease: func(event string) {
+			for _, o := range all {
+				o.lease(event)
 			}
 		},
 		Run: func(ctx context.Context, r *Run) (context.Context, func(*Run)) {
@@ -59,6 +75,12 @@ func (o Observer) queued(r *Run) {
 	}
 }
 
+func (o Observer) lease(event string) {
+	if o.Lease != nil {
+		o.Lease(event)
+	}
+}
+
 func (o Observer) run(ctx context.Context, r *Run) (context.Context, func(*Run)) {
 	if o.Run == nil {
 		return ctx, func(*Run) {}
@@ -71,15 +93,4 @@ func (o Observer) step(ctx context.Context, r *Run, s *steps.Step) (context.Cont
 		return ctx, func(*steps.Result, error) {}
 	}
 	return o.Step(ctx, r, s)
-}
-
-// Kind is what a step does, in a word: build, cmd or push.
-func Kind(s *steps.Step) string {
-	switch s.Do.(type) {
-	case *steps.Build:
-		return "build"
-	case *steps.Push:
-		return "push"
-	}
-	return "cmd"
 }

@@ -35,6 +35,7 @@ func (r *Runner) settleRun(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	r.Observe.lease(LeaseSettled)
 	r.log().Warn("run of a daemon that is gone", "run", id, "attempt", run.Attempt, "status", run.Status, "err", run.Err)
 	if run.Status == Queued {
 		return nil // whoever takes it tells its log

@@ -186,11 +186,12 @@ func (r *Run) end(s Status, why string, at time.Time) {
 
 func (r *Run) begin(s *steps.Step) {
 	now := time.Now()
-	r.Steps = append(r.Steps, StepState{ID: s.ID, Kind: kind(s), Status: Running, Started: now})
+	r.Steps = append(r.Steps, StepState{ID: s.ID, Kind: Kind(s), Status: Running, Started: now})
 	r.Updated = now
 }
 
-func kind(s *steps.Step) string {
+// Kind is what a step does, in a word: build, cmd or push.
+func Kind(s *steps.Step) string {
 	switch s.Do.(type) {
 	case *steps.Build:
 		return "build"

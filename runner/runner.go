@@ -207,6 +207,7 @@ func (r *Runner) take(ctx context.Context, d Daemon, free chan struct{}, start f
 		}
 		if run != nil {
 			pause.reset()
+			r.Observe.lease(LeaseTaken)
 			start(run, err)
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 
 	"acrd/internal/api"
 	"acrd/internal/secrets"
+	"acrd/internal/store"
 )
 
 // An office is an owner in front of a daemon that knows tokens and secrets.
@@ -31,8 +32,17 @@ func newOffice(t *testing.T) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{T: t, local: &secrets.Local{Values: secrets.Folder{Path: filepath.Join(dir, "secrets")}, Key: key}}
-	g := &api.Gate{Owner: deskToken, Tokens: &api.TokenFile{Path: filepath.Join(dir, "tokens.json")}}
+	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o := &office{T: t, local: &secrets.Local{Values: db, Key: key}}
+	g := &api.Gate{Owner: deskToken, Tokens: db}
 	s := httptest.NewServer(g.Management((&api.Admin{Tokens: g.Tokens, Secrets: o.local}).Handler()))
 	t.Cleanup(s.Close)
 	o.url = s.URL

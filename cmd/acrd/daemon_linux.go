@@ -218,7 +218,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	local := &secrets.Local{Values: secrets.Folder{Path: d.path("secrets")}, Key: d.key}
+	local := &secrets.Local{Values: d.store, Key: d.key}
 	resolver, err := d.openSecrets(local)
 	if err != nil {
 		return err
@@ -240,7 +240,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	management := &api.Server{
 		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 	}
-	gate := &api.Gate{Owner: token, Tokens: &api.TokenFile{Path: d.path("tokens.json")}, OpenRegistry: api.Loopback(d.tcp.Addr())}
+	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", gate.Registry(d.registry))

@@ -4,8 +4,37 @@ import (
 	"context"
 	"sync"
 
+	"acrd/internal/secrets"
 	"acrd/runner"
 )
+
+// memorySecrets keep sealed values of one test.
+type memorySecrets map[string][]byte
+
+func (m memorySecrets) SealedSecret(_ context.Context, name string) ([]byte, error) {
+	return m[name], nil
+}
+
+func (m memorySecrets) PutSealedSecret(_ context.Context, name string, sealed []byte) error {
+	m[name] = sealed
+	return nil
+}
+
+func (m memorySecrets) DeleteSealedSecret(_ context.Context, name string) error {
+	if _, ok := m[name]; !ok {
+		return secrets.ErrNotFound
+	}
+	delete(m, name)
+	return nil
+}
+
+func (m memorySecrets) SealedSecrets(context.Context) ([]secrets.Info, error) {
+	var all []secrets.Info
+	for name := range m {
+		all = append(all, secrets.Info{Name: name})
+	}
+	return all, nil
+}
 
 // memoryTokens are Tokens of one test.
 type memoryTokens struct {

@@ -152,7 +152,7 @@ func (a *Admin) listTokens(w http.ResponseWriter, r *http.Request) error {
 
 func (a *Admin) deleteToken(w http.ResponseWriter, r *http.Request) error {
 	if err := a.Tokens.DeleteToken(r.Context(), r.PathValue("name")); err != nil {
-		return fmt.Errorf("token %s: %w", r.PathValue("name"), err)
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -20,9 +20,6 @@ import (
 
 // Metrics are the daemon's. They are safe for concurrent use.
 type Metrics struct {
-	// Trigger says why there is a run, in one of few words; nil is "manual".
-	Trigger func(*runner.Run) string
-
 	registry   *prometheus.Registry
 	queued     *prometheus.CounterVec
 	running    prometheus.Gauge
@@ -53,7 +50,7 @@ func New(version string) *Metrics {
 	m.parts = counters("acrd_build_instructions_total", "Instructions of successful builds, by whether the cache had them.", "cached")
 	m.pushed = prometheus.NewCounter(prometheus.CounterOpts{Name: "acrd_images_pushed_total", Help: "Images that runs have pushed."})
 	m.deliveries = counters("acrd_event_deliveries_total", "Attempts to deliver events.", "sink", "result")
-	m.leases = counters("acrd_leases_total", "What became of leases on runs: taken, lost to another daemon, or taken over from one that died.", "event")
+	m.leases = counters("acrd_leases_total", "What became of leases on runs: taken, lost to another daemon, or settled for one that died.", "event")
 	about := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "acrd_build_info", Help: "1, with what this daemon is."}, []string{"version"})
 	about.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(m.queued, m.running, m.wait, m.run, m.step, m.parts, m.pushed, m.deliveries, m.leases, about,
@@ -85,19 +82,17 @@ func (m *Metrics) Delivery(sink string, err error) {
 	m.deliveries.WithLabelValues(sink, result(err)).Inc()
 }
 
-// Lease counts what became of a lease: "taken", "lost" or "taken over".
-func (m *Metrics) Lease(event string) { m.leases.WithLabelValues(event).Inc() }
-
 // Observer counts runs and steps.
 func (m *Metrics) Observer() runner.Observer {
 	return runner.Observer{
-		Queued: func(r *runner.Run) { m.queued.WithLabelValues(m.trigger(r)).Inc() },
+		Lease:  func(event string) { m.leases.WithLabelValues(event).Inc() },
+		Queued: func(r *runner.Run) { m.queued.WithLabelValues(trigger(r)).Inc() },
 		Run: func(ctx context.Context, r *runner.Run) (context.Context, func(*runner.Run)) {
 			m.wait.Observe(r.Started.Sub(r.Created).Seconds())
 			m.running.Inc()
 			return ctx, func(r *runner.Run) {
 				m.running.Dec()
-				m.run.WithLabelValues(string(r.Status), m.trigger(r)).Observe(r.Finished.Sub(r.Started).Seconds())
+				m.run.WithLabelValues(string(r.Status), trigger(r)).Observe(r.Finished.Sub(r.Started).Seconds())
 			}
 		},
 		Step: func(ctx context.Context, _ *runner.Run, s *steps.Step) (context.Context, func(*steps.Result, error)) {
@@ -121,11 +116,20 @@ func (m *Metrics) results(r *steps.Result) {
 	m.pushed.Add(float64(len(r.Pushed)))
 }
 
-func (m *Metrics) trigger(r *runner.Run) string {
-	if m.Trigger == nil {
-		return "manual"
+// trigger is why there is a run, in one of few words.
+func trigger(r *runner.Run) string {
+	switch c := r.Request.Cause; {
+	case c == nil:
+	case c.Timer != nil:
+		return "timer"
+	case c.Image != nil:
+		return "image"
+	case c.Source != nil && c.Source.EventType == "pullrequest":
+		return "pullrequest"
+	case c.Source != nil:
+		return "commit"
 	}
-	return m.Trigger(r)
+	return "manual"
 }
 
 func result(err error) string {

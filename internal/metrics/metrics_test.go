@@ -31,11 +31,10 @@ func shown(t *testing.T, m *Metrics) string {
 
 func TestMetrics(t *testing.T) {
 	m := New("v1")
-	m.Trigger = func(r *runner.Run) string { return strings.ToLower(string(r.Type)) }
 	m.Gauge("acrd_queue_length", "Runs in the queue.", func() float64 { return 7 })
 	o := m.Observer()
 	began := time.Now()
-	run := &runner.Run{ID: "canary-id", Type: runner.QuickBuild, Created: began.Add(-3 * time.Second), Started: began}
+	run := &runner.Run{ID: "canary-id", Request: runner.Request{Cause: &runner.Cause{Timer: &runner.TimerCause{Name: "canary-timer"}}}, Created: began.Add(-3 * time.Second), Started: began}
 	o.Queued(run)
 	ctx, ended := o.Run(t.Context(), run)
 	build := &steps.Step{ID: "canary-step", Do: &steps.Build{}}
@@ -50,14 +49,14 @@ func TestMetrics(t *testing.T) {
 	ended(run)
 	m.Delivery("webhook", nil)
 	m.Delivery("webhook", errors.New("no answer"))
-	m.Lease("taken")
+	o.Lease(runner.LeaseTaken)
 	text := shown(t, m)
 	for _, want := range []string{
 		`acrd_build_info{version="v1"} 1`,
-		`acrd_runs_queued_total{trigger="quickbuild"} 1`,
+		`acrd_runs_queued_total{trigger="timer"} 1`,
 		"acrd_runs_running 0",
 		"acrd_run_queue_wait_seconds_sum 3",
-		`acrd_run_duration_seconds_sum{status="Failed",trigger="quickbuild"} 42`,
+		`acrd_run_duration_seconds_sum{status="Failed",trigger="timer"} 42`,
 		`acrd_step_duration_seconds_count{kind="build",result="succeeded"} 1`,
 		`acrd_step_duration_seconds_count{kind="cmd",result="failed"} 1`,
 		`acrd_build_instructions_total{cached="true"} 3`,
@@ -77,11 +76,16 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestTrigger: without a word for it, a person asked.
 func TestTrigger(t *testing.T) {
-	m := New("v1")
-	m.Observer().Queued(&runner.Run{})
-	if !strings.Contains(shown(t, m), `acrd_runs_queued_total{trigger="manual"} 1`) {
-		t.Error("not manual")
+	source := func(event string) *runner.Cause {
+		return &runner.Cause{Source: &runner.SourceCause{EventType: event}}
+	}
+	for want, cause := range map[string]*runner.Cause{
+		"manual": nil, "timer": {Timer: &runner.TimerCause{}}, "image": {Image: &runner.ImageCause{}},
+		"commit": source("commit"), "pullrequest": source("pullrequest"),
+	} {
+		if got := trigger(&runner.Run{Request: runner.Request{Cause: cause}}); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

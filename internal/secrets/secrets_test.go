@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"acrd/steps"
 
@@ -66,7 +67,7 @@ func FuzzParseURL(f *testing.F) {
 }
 
 func TestLocal(t *testing.T) {
-	l := &Local{Values: Folder{filepath.Join(t.TempDir(), "secrets")}, Key: openTestKey(t)}
+	l := &Local{Values: memory{}, Key: openTestKey(t)}
 	ctx := t.Context()
 	if all, err := l.List(ctx); err != nil || len(all) != 0 {
 		t.Errorf("before anything: %v, %v", all, err)
@@ -108,28 +109,54 @@ func TestLocal(t *testing.T) {
 
 func second(_ []byte, err error) error { return err }
 
-// TestLocalAtRest: the disk tells nothing, and one secret's file is no other's.
+// TestLocalAtRest: what is kept tells nothing, and one secret's is no other's.
 func TestLocalAtRest(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "secrets")
-	l := &Local{Values: Folder{dir}, Key: openTestKey(t)}
+	kept := memory{}
+	l := &Local{Values: kept, Key: openTestKey(t)}
 	for _, name := range []string{"a", "b"} {
 		if err := l.Set(t.Context(), name, []byte("canary-"+name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "a"))
-	if err != nil || strings.Contains(string(b), "canary") {
-		t.Errorf("on disk: %q, %v", b, err)
+	if strings.Contains(string(kept["a"]), "canary") {
+		t.Errorf("kept: %q", kept["a"])
 	}
-	if info, err := os.Stat(filepath.Join(dir, "a")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if err := os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "b")); err != nil {
-		t.Fatal(err)
-	}
+	kept["b"] = kept["a"]
 	if got, err := l.Get(t.Context(), Ref{Name: "b"}); !errors.Is(err, ErrSealed) {
 		t.Errorf("a's value under b's name: %q, %v", got, err)
 	}
+}
+
+// memory keeps sealed values of one test.
+type memory map[string][]byte
+
+func (m memory) SealedSecret(_ context.Context, name string) ([]byte, error) {
+	sealed, ok := m[name]
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return sealed, nil
+}
+
+func (m memory) PutSealedSecret(_ context.Context, name string, sealed []byte) error {
+	m[name] = sealed
+	return nil
+}
+
+func (m memory) DeleteSealedSecret(_ context.Context, name string) error {
+	if _, ok := m[name]; !ok {
+		return ErrNotFound
+	}
+	delete(m, name)
+	return nil
+}
+
+func (m memory) SealedSecrets(context.Context) ([]Info, error) {
+	var all []Info
+	for name := range m {
+		all = append(all, Info{name, time.Now()})
+	}
+	return all, nil
 }
 
 func TestEnv(t *testing.T) {

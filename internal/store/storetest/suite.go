@@ -44,6 +44,8 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"tasks", tasks},
 		{"tasks from many sides", tasksTogether},
 		{"task runs", taskRuns},
+		{"tokens", tokens},
+		{"secrets", sealedSecrets},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

@@ -21,6 +21,8 @@ import (
 func daemonCommands() []command {
 	return []command{
 		{name: "serve", summary: "Run the daemon", run: serve},
+		{name: "backup", summary: "Write what must not be lost to a file", run: backup},
+		{name: "restore", summary: "Put such a file into a state folder", run: restore},
 		{name: "doctor", summary: "Say what this host lacks, and what to do about it", run: doctor},
 		{name: "engine", hidden: true, run: func(context.Context, *session, []string) error {
 			os.Exit(engine.Main()) // a process of its own, with exit codes of its own

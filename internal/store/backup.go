@@ -101,6 +101,19 @@ func Restore(ctx context.Context, backup, store string) error {
 	return nil
 }
 
+// Check says whether a file is a store that this version can use. The file may
+// be changed by it.
+func Check(ctx context.Context, path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	db, err := Open(ctx, Options{URL: path})
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
+
 // prepare opens the copy, which checks and migrates it, and leaves one file.
 func prepare(ctx context.Context, path string) error {
 	db, err := Open(ctx, Options{URL: path})

@@ -90,7 +90,7 @@ func start(t testing.TB, flags ...string) *daemon {
 // shortDir is a folder whose path leaves room for the name of a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "acrd-") //nolint:usetesting // its path is too long
+	dir, err := os.MkdirTemp("", "acrd-")
 	if err != nil {
 		t.Fatal(err)
 	}

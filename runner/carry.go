@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,7 +225,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 	p.transcript.arrange(file)
 	volumes := file.Volumes
 	if v := file.SecretVolume(p.secrets); v != nil {
-		volumes = append(volumes[:len(volumes):len(volumes)], *v)
+		volumes = append(slices.Clip(volumes), *v)
 	}
 	p.session, err = r.Engine.Open(ctx, &steps.Place{
 		Run: run.ID, Dir: p.dir, Workspace: p.workspace, Home: filepath.Join(p.dir, "home"),

@@ -37,7 +37,8 @@ var conditions = map[string]struct {
 	},
 	"failure of one step": {
 		"steps: [{id: a, cmd: img 0}, {id: b, cmd: img 1}, {id: oops, cmd: img 0, when: [a, failure]}, {id: help, cmd: img 0, when: [b, failure]}]",
-		runner.Failed, []string{"a", "b", "help"},
+		runner.Failed,
+		[]string{"a", "b", "help"},
 	},
 	"an ignored error is no failure": {
 		"steps: [{id: a, cmd: img 1, ignoreErrors: true}, {id: oops, cmd: img 0, when: [failure]}]", runner.Succeeded, []string{"a"},
@@ -119,7 +120,7 @@ func TestEnvFile(t *testing.T) {
 			}
 			run, log := b.do(file)
 			b.end()
-			if got := strings.Join(env, " "); got != tt.want && !(run.Status == runner.Failed && strings.Contains(log, tt.want)) {
+			if got := strings.Join(env, " "); got != tt.want && (run.Status != runner.Failed || !strings.Contains(log, tt.want)) {
 				t.Errorf("%s, env %q, want %q\n%s", run.Status, got, tt.want, log)
 			}
 		})

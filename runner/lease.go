@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -127,9 +128,7 @@ func (r *Runner) holdings() map[string]holding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make(map[string]holding, len(r.active))
-	for id, h := range r.active {
-		all[id] = h
-	}
+	maps.Copy(all, r.active)
 	return all
 }
 

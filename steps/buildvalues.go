@@ -230,7 +230,8 @@ func addAttest(into *[]string, kind string, fields []keyValue) error {
 		return fmt.Errorf("type=%s: want type=sbom or type=provenance", brief(kind))
 	}
 	disabled := false
-	spec := "type=" + kind
+	var spec strings.Builder
+	spec.WriteString("type=" + kind)
 	for _, f := range fields {
 		switch {
 		// The generator of an SBOM takes parameters of its own.
@@ -245,12 +246,12 @@ func addAttest(into *[]string, kind string, fields []keyValue) error {
 			}
 			disabled = off
 		default:
-			spec += "," + f.key + "=" + f.value
+			spec.WriteString("," + f.key + "=" + f.value)
 		}
 	}
 	*into = slices.DeleteFunc(*into, func(other string) bool { return other == "type="+kind || strings.HasPrefix(other, "type="+kind+",") })
 	if !disabled {
-		*into = append(*into, spec)
+		*into = append(*into, spec.String())
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func sourceLine(src []byte, line int) string {
 
 // cutLine divides a text at what YAML takes for the end of a line.
 func cutLine(src []byte) (line, rest []byte, found bool) {
-	for i := 0; i < len(src); i++ {
+	for i := range src {
 		switch {
 		case src[i] == '\n':
 			return src[:i], src[i+1:], true

@@ -44,12 +44,11 @@ func (x *executor) functions() template.FuncMap {
 		all[name] = sprigFunctions[name]
 	}
 	all["b64enc"] = base64Encode
-	for name, f := range map[string]any{
+	// text/template's own, but counted
+	maps.Copy(all, map[string]any{
 		"print": fmt.Sprint, "println": fmt.Sprintln, "printf": fmt.Sprintf,
 		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper,
-	} {
-		all[name] = f // text/template's own, but counted
-	}
+	})
 	for name, f := range all {
 		all[name] = x.guarded(name, f)
 	}

@@ -1,6 +1,10 @@
 package steps
 
-import "gopkg.in/yaml.v3"
+import (
+	"slices"
+
+	"gopkg.in/yaml.v3"
+)
 
 // A key says what one key of a mapping takes and where that goes.
 type key[T any] struct {
@@ -139,8 +143,8 @@ func (d *decoder) merged(n *yaml.Node) []*yaml.Node {
 			d.fault(from, "yaml: map merge requires map or sequence of maps as the value")
 			continue
 		}
-		for j := len(from.Content) - 1; j >= 0; j-- {
-			one := d.follow(from.Content[j])
+		for _, v := range slices.Backward(from.Content) {
+			one := d.follow(v)
 			if one.Kind != yaml.MappingNode {
 				d.fault(one, "yaml: map merge requires map or sequence of maps as the value")
 				continue
@@ -170,8 +174,8 @@ func (d *decoder) lookup(n *yaml.Node, name string) *yaml.Node {
 		}
 	}
 	from := d.merged(n)
-	for i := len(from) - 1; i >= 0; i-- {
-		if v := d.lookup(from[i], name); v != nil {
+	for _, f := range slices.Backward(from) {
+		if v := d.lookup(f, name); v != nil {
 			return v
 		}
 	}

@@ -121,7 +121,7 @@ func (l *stepLinter) floatingTag(c *Cmd) {
 
 // equalsFlags warns of flags that ACR's scanner of dependencies does not see.
 func (l *stepLinter) equalsFlags() {
-	for _, word := range strings.Fields(l.raw.build) {
+	for word := range strings.FieldsSeq(l.raw.build) {
 		name, _, ok := strings.Cut(word, "=")
 		if ok && slices.Contains([]string{"--file", "--tag", "--target", "--build-arg"}, name) {
 			l.warn("flag-equals", "build", "%s=... works here; ACR's dependency scan sees only %s with a space behind", name, name)

@@ -3,6 +3,7 @@ package steps
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 )
 
 // secretVolume holds the secrets that steps want as files. No volume of a file
@@ -38,9 +39,9 @@ func (s *Step) withSecrets(op *ExecOp, env *Env) error {
 		case !ok:
 			return &RefusedError{fmt.Sprintf("secret %s has no value: give it with --set-secret %s=...", secret.ID, secret.ID)}
 		case secret.Env != "":
-			op.Env = append(op.Env[:len(op.Env):len(op.Env)], secret.Env+"="+string(value))
+			op.Env = append(slices.Clip(op.Env), secret.Env+"="+string(value))
 		default:
-			op.Volumes = append(op.Volumes[:len(op.Volumes):len(op.Volumes)], VolumeMount{Name: secretVolume, Path: secret.File, File: secretFile(secret.ID)})
+			op.Volumes = append(slices.Clip(op.Volumes), VolumeMount{Name: secretVolume, Path: secret.File, File: secretFile(secret.ID)})
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -40,7 +41,7 @@ const lookAhead = 4
 // reach is the byte of the file that the YAML parser came to. It gets its text
 // byte by byte here, so where it stops asking is just behind.
 func (d *decoder) reach() int {
-	tap := &dropper{text: append(d.src[:len(d.src):len(d.src)], "\n\n\n\n"...)}
+	tap := &dropper{text: append(slices.Clip(d.src), "\n\n\n\n"...)}
 	stream := yaml.NewDecoder(tap)
 	for stream.Decode(&yaml.Node{}) == nil {
 	}

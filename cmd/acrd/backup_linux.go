@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"acrd/internal/store"
@@ -125,7 +126,7 @@ func (b *backupWriter) fill(ctx context.Context, scratch string) error {
 	}
 	names := backedUp
 	if b.images {
-		names = append(names[:len(names):len(names)], imagesFolder)
+		names = append(slices.Clip(names), imagesFolder)
 	}
 	for _, name := range names {
 		if err := b.addTree(ctx, name); err != nil {

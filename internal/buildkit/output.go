@@ -107,7 +107,7 @@ func unpack(r io.Reader, root *os.Root) error {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			_, err = io.Copy(io.Discard, r)
 			return err
 		}

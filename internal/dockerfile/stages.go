@@ -250,16 +250,16 @@ func (g *graph) source(c instructions.Command, where []parser.Range, name string
 
 // find is the number of the target stage.
 func (g *graph) find() (int, error) {
-	if g.file.target == "" {
+	if g.target == "" {
 		return len(g.stages) - 1, nil
 	}
-	if i, ok := g.names[strings.ToLower(g.file.target)]; ok {
+	if i, ok := g.names[strings.ToLower(g.target)]; ok {
 		return i, nil
 	}
-	if i, err := strconv.Atoi(g.file.target); err == nil && i >= 0 && i < len(g.stages) {
+	if i, err := strconv.Atoi(g.target); err == nil && i >= 0 && i < len(g.stages) {
 		return i, nil
 	}
-	return 0, &steps.Error{File: g.name, Msg: fmt.Sprintf("target stage %q could not be found%s", g.file.target, g.stageList())}
+	return 0, &steps.Error{File: g.name, Msg: fmt.Sprintf("target stage %q could not be found%s", g.target, g.stageList())}
 }
 
 func (g *graph) stageList() string {

@@ -64,7 +64,7 @@ func (d *Dir) serveLink(w http.ResponseWriter, r *http.Request) {
 		blobError(w, http.StatusInternalServerError, "InternalError", "the log cannot be read")
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	size, more, _, err := s.state()
 	if err != nil {
 		blobError(w, http.StatusInternalServerError, "InternalError", "the log cannot be read")

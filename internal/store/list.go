@@ -75,7 +75,7 @@ type where struct {
 // add takes a condition with $? where its argument goes.
 func (w *where) add(condition string, arg any) {
 	w.args = append(w.args, arg)
-	w.all = append(w.all, strings.Replace(condition, "$?", fmt.Sprintf("$%d", len(w.args)), -1))
+	w.all = append(w.all, strings.ReplaceAll(condition, "$?", fmt.Sprintf("$%d", len(w.args))))
 }
 
 func (w *where) addAny(column string, values []runner.Status) {

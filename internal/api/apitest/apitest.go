@@ -126,7 +126,7 @@ func (d *desk) upload() {
 	req, err := http.NewRequestWithContext(d.Context(), http.MethodPut, *got.UploadURL, bytes.NewReader(d.archive()))
 	must(d, req, err)
 	req.Header.Set("X-Ms-Blob-Type", "BlockBlob")
-	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // the address is all that is needed
+	resp, err := http.DefaultClient.Do(req)
 	must(d, resp, err)
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
@@ -160,14 +160,14 @@ func (d *desk) archive() []byte {
 var linux = &acr.PlatformProperties{OS: to.Ptr(acr.OSLinux), Architecture: to.Ptr(acr.ArchitectureAmd64)}
 
 func encoded(text string) *string {
-	return to.Ptr(base64.StdEncoding.EncodeToString([]byte(text)))
+	return new(base64.StdEncoding.EncodeToString([]byte(text)))
 }
 
 // schedule queues a run. As in Azure, that is all that is waited for.
 func (d *desk) schedule(req acr.RunRequestClassification) *acr.RunProperties {
 	d.Helper()
 	p, err := d.NewRegistriesClient().BeginScheduleRun(d.Context(), group, registry, req, nil)
-	return done(d, p, err).Run.Properties
+	return done(d, p, err).Properties
 }
 
 // end waits for the end of a run.
@@ -197,7 +197,7 @@ func (d *desk) log(id string) string {
 	link := *must(d, got, err).LogLink
 	req, err := http.NewRequestWithContext(d.Context(), http.MethodGet, link, nil)
 	must(d, req, err)
-	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // the address is all that is needed
+	resp, err := http.DefaultClient.Do(req)
 	must(d, resp, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
@@ -217,17 +217,17 @@ func (d *desk) requests() {
 		images int
 	}{
 		{&acr.DockerBuildRequest{
-			Type: to.Ptr("DockerBuildRequest"), Platform: linux, SourceLocation: &d.source, DockerFilePath: to.Ptr("Dockerfile"),
-			ImageNames: []*string{to.Ptr("sdk/docker:{{.Run.ID}}")}, IsPushEnabled: to.Ptr(true), Timeout: to.Ptr[int32](600),
+			Type: new("DockerBuildRequest"), Platform: linux, SourceLocation: &d.source, DockerFilePath: new("Dockerfile"),
+			ImageNames: []*string{new("sdk/docker:{{.Run.ID}}")}, IsPushEnabled: new(true), Timeout: to.Ptr[int32](600),
 			AgentConfiguration: &acr.AgentProperties{CPU: to.Ptr[int32](2)},
-			Arguments:          []*acr.Argument{{Name: to.Ptr("A"), Value: to.Ptr("1")}, {Name: to.Ptr("S"), Value: to.Ptr(canary), IsSecret: to.Ptr(true)}},
+			Arguments:          []*acr.Argument{{Name: new("A"), Value: new("1")}, {Name: new("S"), Value: new(canary), IsSecret: new(true)}},
 		}, acr.RunTypeQuickBuild, 1},
 		{&acr.FileTaskRunRequest{
-			Type: to.Ptr("FileTaskRunRequest"), Platform: linux, SourceLocation: &d.source, TaskFilePath: to.Ptr("acb.yaml"),
+			Type: new("FileTaskRunRequest"), Platform: linux, SourceLocation: &d.source, TaskFilePath: new("acb.yaml"),
 		}, acr.RunTypeQuickRun, 1},
 		{&acr.EncodedTaskRunRequest{
-			Type: to.Ptr("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []"), IsArchiveEnabled: to.Ptr(true),
-			Values: []*acr.SetValue{{Name: to.Ptr("v"), Value: to.Ptr(canary), IsSecret: to.Ptr(true)}},
+			Type: new("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []"), IsArchiveEnabled: new(true),
+			Values: []*acr.SetValue{{Name: new("v"), Value: new(canary), IsSecret: new(true)}},
 		}, acr.RunTypeQuickRun, 0},
 	} {
 		queued := d.schedule(c.req)

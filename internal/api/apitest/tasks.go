@@ -19,29 +19,29 @@ const taskName = "sdk-task"
 // one.
 func (d *desk) task() acr.Task {
 	return acr.Task{
-		Location: to.Ptr("eastus"), Tags: map[string]*string{"team": to.Ptr("web")},
+		Location: new("eastus"), Tags: map[string]*string{"team": new("web")},
 		Properties: &acr.TaskProperties{
 			Platform: linux, Status: to.Ptr(acr.TaskStatusEnabled), Timeout: to.Ptr[int32](900),
 			AgentConfiguration: &acr.AgentProperties{CPU: to.Ptr[int32](2)},
 			Step: &acr.DockerBuildStep{
-				Type: to.Ptr(acr.StepTypeDocker), ContextPath: &d.source, DockerFilePath: to.Ptr("Dockerfile"),
-				ImageNames: []*string{to.Ptr("sdk/task:{{.Run.ID}}")}, IsPushEnabled: to.Ptr(true), NoCache: to.Ptr(false),
-				Arguments: []*acr.Argument{{Name: to.Ptr("A"), Value: to.Ptr("1")}, {Name: to.Ptr("S"), Value: to.Ptr(canary), IsSecret: to.Ptr(true)}},
+				Type: to.Ptr(acr.StepTypeDocker), ContextPath: &d.source, DockerFilePath: new("Dockerfile"),
+				ImageNames: []*string{new("sdk/task:{{.Run.ID}}")}, IsPushEnabled: new(true), NoCache: new(false),
+				Arguments: []*acr.Argument{{Name: new("A"), Value: new("1")}, {Name: new("S"), Value: new(canary), IsSecret: new(true)}},
 			},
 			Trigger: &acr.TriggerProperties{
-				TimerTriggers: []*acr.TimerTrigger{{Name: to.Ptr("t1"), Schedule: to.Ptr("0 4 31 2 *"), Status: to.Ptr(acr.TriggerStatusEnabled)}},
+				TimerTriggers: []*acr.TimerTrigger{{Name: new("t1"), Schedule: new("0 4 31 2 *"), Status: to.Ptr(acr.TriggerStatusEnabled)}},
 				SourceTriggers: []*acr.SourceTrigger{{
-					Name: to.Ptr("s1"), SourceTriggerEvents: []*acr.SourceTriggerEvent{to.Ptr(acr.SourceTriggerEventCommit)}, Status: to.Ptr(acr.TriggerStatusDisabled),
+					Name: new("s1"), SourceTriggerEvents: []*acr.SourceTriggerEvent{to.Ptr(acr.SourceTriggerEventCommit)}, Status: to.Ptr(acr.TriggerStatusDisabled),
 					SourceRepository: &acr.SourceProperties{
-						RepositoryURL: to.Ptr("https://git.invalid/o/r"), SourceControlType: to.Ptr(acr.SourceControlTypeGithub), Branch: to.Ptr("main"),
-						SourceControlAuthProperties: &acr.AuthInfo{TokenType: to.Ptr(acr.TokenTypePAT), Token: to.Ptr(canary)},
+						RepositoryURL: new("https://git.invalid/o/r"), SourceControlType: to.Ptr(acr.SourceControlTypeGithub), Branch: new("main"),
+						SourceControlAuthProperties: &acr.AuthInfo{TokenType: to.Ptr(acr.TokenTypePAT), Token: new(canary)},
 					},
 				}},
-				BaseImageTrigger: &acr.BaseImageTrigger{Name: to.Ptr("b1"), BaseImageTriggerType: to.Ptr(acr.BaseImageTriggerTypeRuntime), Status: to.Ptr(acr.TriggerStatusDisabled)},
+				BaseImageTrigger: &acr.BaseImageTrigger{Name: new("b1"), BaseImageTriggerType: to.Ptr(acr.BaseImageTriggerTypeRuntime), Status: to.Ptr(acr.TriggerStatusDisabled)},
 			},
 			Credentials: &acr.Credentials{CustomRegistries: map[string]*acr.CustomRegistryCredentials{"r.invalid": {
-				UserName: &acr.SecretObject{Type: to.Ptr(acr.SecretObjectTypeOpaque), Value: to.Ptr("user")},
-				Password: &acr.SecretObject{Type: to.Ptr(acr.SecretObjectTypeOpaque), Value: to.Ptr(canary)},
+				UserName: &acr.SecretObject{Type: to.Ptr(acr.SecretObjectTypeOpaque), Value: new("user")},
+				Password: &acr.SecretObject{Type: to.Ptr(acr.SecretObjectTypeOpaque), Value: new(canary)},
 			}}},
 		},
 	}
@@ -92,10 +92,10 @@ func (d *desk) updateTask() {
 		Properties: &acr.TaskPropertiesUpdateParameters{
 			Timeout: to.Ptr[int32](1200),
 			Trigger: &acr.TriggerUpdateParameters{TimerTriggers: []*acr.TimerTriggerUpdateParameters{
-				{Name: to.Ptr("t1"), Status: to.Ptr(acr.TriggerStatusDisabled)},
-				{Name: to.Ptr("t2"), Schedule: to.Ptr("0 5 31 2 *")},
+				{Name: new("t1"), Status: to.Ptr(acr.TriggerStatusDisabled)},
+				{Name: new("t2"), Schedule: new("0 5 31 2 *")},
 			}},
-			Step: &acr.DockerBuildStepUpdateParameters{Type: to.Ptr(acr.StepTypeDocker), NoCache: to.Ptr(true)},
+			Step: &acr.DockerBuildStepUpdateParameters{Type: to.Ptr(acr.StepTypeDocker), NoCache: new(true)},
 		},
 	}, nil)
 	got := done(d, p, err).Properties
@@ -112,10 +112,10 @@ func (d *desk) updateTask() {
 func (d *desk) runTask() {
 	before := time.Now().Add(-time.Second)
 	queued := d.schedule(&acr.TaskRunRequest{
-		Type:   to.Ptr("TaskRunRequest"),
-		TaskID: to.Ptr("/subscriptions/s/resourceGroups/" + group + "/providers/Microsoft.ContainerRegistry/registries/" + registry + "/tasks/" + taskName),
+		Type:   new("TaskRunRequest"),
+		TaskID: new("/subscriptions/s/resourceGroups/" + group + "/providers/Microsoft.ContainerRegistry/registries/" + registry + "/tasks/" + taskName),
 		OverrideTaskStepProperties: &acr.OverrideTaskStepProperties{
-			Arguments: []*acr.Argument{{Name: to.Ptr("A"), Value: to.Ptr("2")}}, UpdateTriggerToken: encoded("token"),
+			Arguments: []*acr.Argument{{Name: new("A"), Value: new("2")}}, UpdateTriggerToken: encoded("token"),
 		},
 	})
 	p := d.end(*queued.RunID)
@@ -157,7 +157,7 @@ func (d *desk) pages() {
 	since := time.Now().UTC()
 	var want []string
 	for range n {
-		want = append(want, *d.schedule(&acr.EncodedTaskRunRequest{Type: to.Ptr("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []")}).RunID)
+		want = append(want, *d.schedule(&acr.EncodedTaskRunRequest{Type: new("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []")}).RunID)
 	}
 	slices.Reverse(want) // the newest first
 	filter := "CreateTime ge " + since.Format(time.RFC3339Nano)
@@ -179,7 +179,7 @@ func (d *desk) pages() {
 
 func (d *desk) cancel() {
 	queued := d.schedule(&acr.EncodedTaskRunRequest{
-		Type: to.Ptr("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: [{cmd: nothing, startDelay: 300}]"),
+		Type: new("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: [{cmd: nothing, startDelay: 300}]"),
 	})
 	for range 2 { // the second time it is canceled already
 		p, err := d.NewRunsClient().BeginCancel(d.Context(), group, registry, *queued.RunID, nil)
@@ -194,11 +194,11 @@ func (d *desk) cancel() {
 func (d *desk) taskRuns() {
 	const name = "sdk-task-run"
 	runs := d.NewTaskRunsClient()
-	body := acr.TaskRun{Location: to.Ptr("eastus"), Properties: &acr.TaskRunProperties{
-		ForceUpdateTag: to.Ptr("1"),
+	body := acr.TaskRun{Location: new("eastus"), Properties: &acr.TaskRunProperties{
+		ForceUpdateTag: new("1"),
 		RunRequest: &acr.EncodedTaskRunRequest{
-			Type: to.Ptr("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []"),
-			Values: []*acr.SetValue{{Name: to.Ptr("v"), Value: to.Ptr(canary), IsSecret: to.Ptr(true)}},
+			Type: new("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: []"),
+			Values: []*acr.SetValue{{Name: new("v"), Value: new(canary), IsSecret: new(true)}},
 		},
 	}}
 	ids := map[string]bool{}
@@ -213,7 +213,7 @@ func (d *desk) taskRuns() {
 	if len(ids) != 1 {
 		d.Errorf("the same task run twice has made %d runs", len(ids))
 	}
-	p, err := runs.BeginUpdate(d.Context(), group, registry, name, acr.TaskRunUpdateParameters{Properties: &acr.TaskRunPropertiesUpdateParameters{ForceUpdateTag: to.Ptr("2")}}, nil)
+	p, err := runs.BeginUpdate(d.Context(), group, registry, name, acr.TaskRunUpdateParameters{Properties: &acr.TaskRunPropertiesUpdateParameters{ForceUpdateTag: new("2")}}, nil)
 	updated := done(d, p, err)
 	if ids[*updated.Properties.RunResult.Properties.RunID] {
 		d.Error("forceUpdateTag has not made a run")
@@ -235,16 +235,16 @@ func (d *desk) taskRuns() {
 
 func (d *desk) faults() {
 	task := d.task()
-	task.Properties.Timeout, task.Properties.Trigger.TimerTriggers[0].Schedule = to.Ptr[int32](5), to.Ptr("daily")
+	task.Properties.Timeout, task.Properties.Trigger.TimerTriggers[0].Schedule = to.Ptr[int32](5), new("daily")
 	_, err := d.NewTasksClient().BeginCreate(d.Context(), group, registry, "sdk-bad", task, nil)
 	d.wantError(err, http.StatusBadRequest, "BadRequest", "properties.timeout", "properties.trigger.timerTriggers[0].schedule")
-	_, err = d.NewRegistriesClient().BeginScheduleRun(d.Context(), group, registry, &acr.TaskRunRequest{Type: to.Ptr("TaskRunRequest"), TaskID: to.Ptr("no-such-task")}, nil)
+	_, err = d.NewRegistriesClient().BeginScheduleRun(d.Context(), group, registry, &acr.TaskRunRequest{Type: new("TaskRunRequest"), TaskID: new("no-such-task")}, nil)
 	d.wantError(err, http.StatusNotFound, "ResourceNotFound")
 	_, err = d.NewRegistriesClient().BeginScheduleRun(d.Context(), group, registry, &acr.EncodedTaskRunRequest{
-		Type: to.Ptr("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: [{cmd: a, when: [b]}, {id: b}]"),
+		Type: new("EncodedTaskRunRequest"), Platform: linux, EncodedTaskContent: encoded("steps: [{cmd: a, when: [b]}, {id: b}]"),
 	}, nil)
 	d.wantError(err, http.StatusBadRequest, "BadRequest")
-	_, err = d.NewRunsClient().NewListPager(group, registry, &acr.RunsClientListOptions{Filter: to.Ptr("Weather eq 'fine'")}).NextPage(d.Context())
+	_, err = d.NewRunsClient().NewListPager(group, registry, &acr.RunsClientListOptions{Filter: new("Weather eq 'fine'")}).NextPage(d.Context())
 	d.wantError(err, http.StatusBadRequest, "InvalidParameter")
 }
 

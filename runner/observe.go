@@ -47,7 +47,7 @@ func Observers(all ...Observer) Observer {
 		Run: func(ctx context.Context, r *Run) (context.Context, func(*Run)) {
 			ends := make([]func(*Run), len(all))
 			for i, o := range all {
-				ctx, ends[i] = o.run(ctx, r)
+				ctx, ends[i] = o.run(ctx, r) //nolint:fatcontext // each is inside the one before
 			}
 			return ctx, func(r *Run) {
 				for _, ended := range ends {
@@ -58,7 +58,7 @@ func Observers(all ...Observer) Observer {
 		Step: func(ctx context.Context, r *Run, s *steps.Step) (context.Context, func(*steps.Result, error)) {
 			ends := make([]func(*steps.Result, error), len(all))
 			for i, o := range all {
-				ctx, ends[i] = o.step(ctx, r, s)
+				ctx, ends[i] = o.step(ctx, r, s) //nolint:fatcontext // each is inside the one before
 			}
 			return ctx, func(result *steps.Result, err error) {
 				for _, ended := range ends {

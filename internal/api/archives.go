@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"acrd/runner"
@@ -298,7 +299,11 @@ func write(name string, r io.Reader) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = io.Copy(f, r)
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("upload: %w", runner.ErrNoSpace)
+	}
+	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
 	return os.Rename(f.Name(), name)

@@ -32,15 +32,24 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if s.Log != nil {
 			s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
-		if status == http.StatusInternalServerError {
-			body.Error.Message = "the daemon could not do this; its log says why"
-		}
+		body.Error.Message = outward(err)
 	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
 	w.Header().Set("X-Ms-Error-Code", body.Error.Code)
 	_ = reply(w, status, body)
+}
+
+// outward is what a client is told of an error that is ours: nothing of what
+// is inside.
+func outward(err error) string {
+	for _, known := range []error{runner.ErrNoSpace, runner.ErrUnavailable, runner.ErrDraining} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "the daemon could not do this; its log says why"
 }
 
 // describe is what ARM says of an error: of several faults, each on its own.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -288,6 +289,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{runner.ErrDraining, 503, "ServiceUnavailable"},
 		{errors.New("the password is hunter2"), 500, "its log says why"},
+		{fmt.Errorf("write /var/hunter2: %w", runner.ErrNoSpace), 507, "no space is left"},
+		{fmt.Errorf("dial hunter2: %w", runner.ErrUnavailable), 503, "does not answer"},
 	} {
 		d.api.Runs = failing{nil, c.err}
 		text := d.want(c.status, "POST", root+"/scheduleRun", `{"type": "EncodedTaskRunRequest", "encodedTaskContent": "c3RlcHM6IFtdCg=="}`, c.says)

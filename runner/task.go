@@ -38,6 +38,9 @@ type TaskSpec struct {
 	// Allow are the entitlements that runs of the task have. ACR has no such
 	// field.
 	Allow []string `json:"entitlements,omitempty"`
+	// Concurrency is how many runs of the task may execute at a time; 0 is no
+	// limit. ACR has no such field.
+	Concurrency int `json:"concurrency,omitempty"`
 
 	Created time.Time `json:"creationDate,omitzero"`
 	Updated time.Time `json:"lastUpdatedTime,omitzero"`

@@ -134,6 +134,9 @@ func (t *Task) Check() error {
 	for _, w := range t.Allow {
 		c.oneOf("properties.entitlements", w, steps.Entitlements...)
 	}
+	if t.Concurrency < 0 {
+		c.add(invalidProperty, "properties.concurrency", "%d is not a number of runs.", t.Concurrency)
+	}
 	if t.IsSystem && t.Name != "quicktask" {
 		c.add(invalidProperty, "properties.isSystemTask", "A system task is called quicktask.")
 	}

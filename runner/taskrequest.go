@@ -31,7 +31,7 @@ func (t *Task) Request(o Overrides) (Request, error) {
 	req := Request{
 		Task: t.Name, UpdateTriggerToken: o.UpdateTriggerToken, AgentPool: t.AgentPool, LogTemplate: t.LogTemplate,
 		Platform: t.Platform,
-		Source:   step.ContextPath, Timeout: time.Duration(t.Timeout) * time.Second, Allow: slices.Clone(t.Allow),
+		Source:   step.ContextPath, Timeout: time.Duration(t.Timeout) * time.Second, Allow: slices.Clone(t.Allow), TaskLimit: t.Concurrency,
 		Values: map[string]string{}, SecretValues: map[string]string{},
 	}
 	switch {

@@ -14,7 +14,38 @@ func runsCommands() []command {
 	return []command{
 		{name: "list", summary: "List runs, the newest first", run: listRuns},
 		{name: "watch", summary: "Watch a run until it has ended", run: watchRun},
+		{name: "rerun", summary: "Run again what a run was asked to do", run: rerun},
 	}
+}
+
+func rerun(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "runs rerun [FLAGS] RUN", `Run again what a run was asked to do: with the same source, at the same commit if
+it is git, the same values and the same secrets.
+
+Ctrl-C stops showing; the run goes on.`)
+	wait := waiting{progress: "plain", detach: true}
+	wait.define(fs)
+	where := serverFlags(fs, s)
+	rest, err := parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	conn, err := where.connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	return conn.during(ctx, func() error {
+		run, err := conn.Rerun(ctx, rest[0])
+		if err != nil {
+			return err
+		}
+		out := s.stdout
+		if wait.output.document() {
+			out = s.stderr
+		}
+		fmt.Fprintf(out, "Queued a run with ID: %s\n", run.Properties.RunID)
+		return conn.follow(ctx, s, run, wait)
+	})
 }
 
 // watchEvery is how often a run is looked at.
@@ -131,6 +162,9 @@ func (w *watcher) tell(run *api.Run) {
 	}
 	w.status = p.Status
 	why := ""
+	if p.QueuePosition > 0 {
+		why = fmt.Sprintf(" at place %d", p.QueuePosition)
+	}
 	if p.RunErrorMessage != "" {
 		why = ": " + p.RunErrorMessage
 	}

@@ -41,6 +41,7 @@ type taskForm struct {
 	authMode, pool, log, sourceID string
 	system                        bool
 	allow                         []string
+	maxRuns                       int
 }
 
 // define defines the flags. Those that only create has are left out of an
@@ -76,6 +77,7 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	fs.StringVar(&f.log, "log-template", "", "kept with the task")
 	fs.StringVar(&f.sourceID, "source-acr-auth-id", "", "ignored: only Azure has this")
 	fs.StringArrayVar(&f.allow, "allow", nil, "entitlement for runs of the task: security.insecure, network.host, device, mount, registry (repeat)")
+	fs.IntVar(&f.maxRuns, "max-runs", 0, "runs of the task that may execute at a time; 0 is no limit")
 	_ = fs.MarkHidden("source-acr-auth-id")
 	if update {
 		fs.VisitAll(hideDefault) // what is not given stays
@@ -145,6 +147,7 @@ func (f *taskForm) addPlain(properties body) {
 		"log-template": func() { properties["logTemplate"] = f.log },
 		"auth-mode":    func() { properties["credentials"] = body{"sourceRegistry": body{"loginMode": f.authMode}} },
 		"allow":        func() { properties["entitlements"] = entitlements(f.allow) },
+		"max-runs":     func() { properties["concurrency"] = f.maxRuns },
 	} {
 		if f.given(flag) {
 			set()

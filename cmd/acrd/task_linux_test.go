@@ -102,9 +102,9 @@ func TestTaskFlags(t *testing.T) {
 			"trigger.timerTriggers.0.name": "t1", "trigger.timerTriggers.1.name": "nightly", "trigger.timerTriggers.1.schedule": "30 3 * * 1", "trigger.timerTriggers.2.name": "t3",
 		}},
 		{append(inline[:4:4], "--status", "Disabled", "--platform", "linux/arm64/v8", "--timeout", "900", "--cpu", "4", "--auth-mode", "None", "--agent-pool", "p", "--log-template", "l:1",
-			"--allow", "network.host"), map[string]any{
+			"--allow", "network.host", "--max-runs", "1"), map[string]any{
 			"status": "Disabled", "platform.architecture": "arm64", "platform.variant": "v8", "timeout": 900.0, "agentConfiguration.cpu": 4.0,
-			"credentials.sourceRegistry.loginMode": "None", "agentPoolName": "p", "logTemplate": "l:1", "entitlements.0": "network.host",
+			"credentials.sourceRegistry.loginMode": "None", "agentPoolName": "p", "logTemplate": "l:1", "entitlements.0": "network.host", "concurrency": 1.0,
 		}},
 		{append(inline[:4:4], "--assign-identity"), map[string]any{"identity.type": "SystemAssigned"}},
 		{append(inline[:4:4], "--assign-identity", "[system]", "/subscriptions/x/id1"), map[string]any{
@@ -168,6 +168,8 @@ func TestTaskLife(t *testing.T) {
 		{[]string{"task", "update-run", "--run-id", "ca1", "--no-archive", "-o", "json"}, exitOK, `"isArchiveEnabled": false`},
 		{[]string{"runs", "watch", "ca1", "--exit-status"}, exitOK, `(?s)Run ca1 of task hello-task \(Manual\).*step acb_step_0: Succeeded`},
 		{[]string{"runs", "list", "--top", "1", "-o", "tsv"}, exitOK, `^ca3`},
+		{[]string{"runs", "rerun", "ca2"}, exitOK, `(?s)Queued a run with ID: ca4.*busybox moon`},
+		{[]string{"runs", "rerun", "ca99"}, exitFailed, `run ca99: not found`},
 
 		{[]string{"task", "timer", "add", "-n", "hello-task", "--timer-name", "t2", "--schedule", "0 5 * * *", "--enabled", "false"}, exitOK, `(?m)^t2 +0 5 \* \* \* +Disabled$`},
 		{[]string{"task", "timer", "add", "-n", "hello-task", "--timer-name", "t2", "--schedule", "0 5 * * *"}, exitFailed, `already exists`},

@@ -17,6 +17,12 @@ func (c *Client) Find(ctx context.Context, filter string, top int) ([]*Run, erro
 	return pages[*Run](ctx, c, "/runs?"+q.Encode())
 }
 
+// Rerun queues a run with the same inputs as an earlier one.
+func (c *Client) Rerun(ctx context.Context, id string) (*Run, error) {
+	var r Run
+	return &r, c.call(ctx, http.MethodPost, ourRoot+"/runs/"+url.PathEscape(id)+"/rerun", nil, &r)
+}
+
 // Archive says whether a run is kept beyond the retention.
 func (c *Client) Archive(ctx context.Context, id string, archived bool) (*Run, error) {
 	var r Run

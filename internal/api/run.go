@@ -36,12 +36,13 @@ type RunProperties struct {
 	ProvisioningState  string   `json:"provisioningState"`
 	IsArchiveEnabled   bool     `json:"isArchiveEnabled"`
 
-	// Extra fields.
-	FailedStep   string              `json:"failedStep,omitempty"`
-	ExitCode     *int                `json:"exitCode,omitempty"`
-	Steps        []Step              `json:"steps,omitempty"`
-	BuiltImages  []Image             `json:"builtImages,omitempty"`
-	Dependencies []runner.Dependency `json:"dependencies,omitempty"`
+	// Extra fields. QueuePosition is told of one run, not of many.
+	QueuePosition int                 `json:"queuePosition,omitempty"`
+	FailedStep    string              `json:"failedStep,omitempty"`
+	ExitCode      *int                `json:"exitCode,omitempty"`
+	Steps         []Step              `json:"steps,omitempty"`
+	BuiltImages   []Image             `json:"builtImages,omitempty"`
+	Dependencies  []runner.Dependency `json:"dependencies,omitempty"`
 }
 
 // Trigger is what started the run, in the words of az's tables.

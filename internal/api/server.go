@@ -22,6 +22,8 @@ import (
 type Runs interface {
 	Submit(ctx context.Context, req runner.Request) (*runner.Run, error)
 	Cancel(ctx context.Context, id string) error
+	// Rerun queues a run with the same inputs as an earlier one.
+	Rerun(ctx context.Context, id string) (*runner.Run, error)
 	// Archive says whether a run is kept beyond the retention.
 	Archive(ctx context.Context, id string, archived bool) (*runner.Run, error)
 }
@@ -32,6 +34,9 @@ type Records interface {
 	Run(ctx context.Context, id string) (*runner.Run, error)
 	// Runs are the newest first.
 	Runs(ctx context.Context, f runner.Filter) ([]*runner.Run, error)
+	// Position is how many queued runs come before this one, plus one; 0 if
+	// it is not queued.
+	Position(ctx context.Context, id string) (int, error)
 }
 
 // A Server answers the management API. Its fields must be set before Handler.
@@ -108,6 +113,7 @@ func (s *Server) routes() []route {
 		{"DELETE", root + "/taskRuns/{taskRun}", s.deleteTaskRun},
 		{"POST", root + "/taskRuns/{taskRun}/listDetails", s.showTaskRun},
 		// What follows is not Azure's.
+		{"POST", root + "/runs/{run}/rerun", s.rerun},
 		{"GET", root + "/runs/{run}/log", s.log},
 		{"GET", root + "/runs/{run}/progress", s.progress},
 		{"POST", root + "/sshAgents/{agent}", s.agents.park},
@@ -271,6 +277,29 @@ func (s *Server) taskRequest(ctx context.Context, body *RunRequest) (runner.Requ
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
 	run, err := s.Records.Run(r.Context(), r.PathValue("run"))
+	if err != nil {
+		return err
+	}
+	out := newRun(rootOf(r), run)
+	if run.Status == runner.Queued {
+		if out.Properties.QueuePosition, err = s.Records.Position(r.Context(), run.ID); err != nil {
+			return err
+		}
+	}
+	return reply(w, http.StatusOK, out)
+}
+
+// rerun queues a run with the same inputs, secrets included. What the owner
+// has granted to the earlier one he must grant again.
+func (s *Server) rerun(w http.ResponseWriter, r *http.Request) error {
+	old, err := s.Records.Run(r.Context(), r.PathValue("run"))
+	if err != nil {
+		return err
+	}
+	if len(old.Request.Allow) > 0 && !owns(r.Context()) {
+		return &forbiddenError{"the run had entitlements, which are the owner's to grant: he alone may run it again"}
+	}
+	run, err := s.Runs.Rerun(r.Context(), old.ID)
 	if err != nil {
 		return err
 	}

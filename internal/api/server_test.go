@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"acrd/internal/api"
 	"acrd/runner"
+	"acrd/steps"
 )
 
 const encodedTask = `{"properties": {"step": {"type": "EncodedTask", "encodedTaskContent": "c3RlcHM6IFtdCg=="}}}`
@@ -298,4 +301,71 @@ func TestFailures(t *testing.T) {
 			t.Errorf("the inside is told: %s", text)
 		}
 	}
+}
+
+// TestQueue: a limit of a task holds its runs back, and each says its place.
+func TestQueue(t *testing.T) {
+	d := newDesk(t)
+	free := make(chan struct{})
+	d.engine.ExecFunc = func(context.Context, *steps.ExecOp, steps.Output) error {
+		<-free
+		return nil
+	}
+	d.want(201, "PUT", root+"/tasks/one-at-a-time", `{"properties": {"concurrency": 1, "step": {"type": "EncodedTask", "encodedTaskContent": "c3RlcHM6IFt7Y21kOiBhfV0="}}}`)
+	var ids []string
+	for range 3 {
+		var run api.Run
+		text := d.want(200, "POST", root+"/scheduleRun", `{"type": "TaskRunRequest", "taskId": "one-at-a-time"}`)
+		if err := json.Unmarshal([]byte(text), &run); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, run.Properties.RunID)
+	}
+	d.await(ids[0], runner.Running)
+	d.want(200, "GET", root+"/runs/"+ids[1], "", `"status":"Queued"`, `"queuePosition":1`)
+	d.want(200, "GET", root+"/runs/"+ids[2], "", `"status":"Queued"`, `"queuePosition":2`)
+	close(free)
+	for _, id := range ids {
+		d.await(id, runner.Succeeded)
+	}
+	text := d.want(200, "POST", root+"/runs/"+ids[0]+"/rerun", "", `"task":"one-at-a-time"`, `"runType":"AutoRun"`)
+	if strings.Contains(text, `"runId":"`+ids[0]+`"`) {
+		t.Errorf("run again: %s", text)
+	}
+}
+
+// await waits for a status of a run.
+func (d *desk) await(id string, want runner.Status) {
+	d.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if run, err := d.api.Records.Run(d.Context(), id); err == nil && run.Status == want {
+			return
+		}
+	}
+	d.Fatalf("run %s is not %s", id, want)
+}
+
+// What the owner has granted, others do not get by asking for it again, or with
+// another source.
+func TestGrantedOnce(t *testing.T) {
+	d := newDesk(t)
+	stranger := httptest.NewServer(d.api.Handler()) // nobody is the owner here
+	defer stranger.Close()
+	d.server.Close()
+	d.server = stranger
+	run, err := d.api.Runs.Submit(t.Context(), runner.Request{Inline: []byte("steps: []"), Allow: []string{"network.host"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.want(403, "POST", root+"/runs/"+run.ID+"/rerun", "", "AuthorizationFailed")
+	_, err = d.api.Tasks.ChangeTask(t.Context(), "granted", func(*runner.Task) (*runner.Task, error) {
+		return &runner.Task{Name: "granted", TaskSpec: runner.TaskSpec{Allow: []string{"network.host"}, Step: runner.TaskStep{Type: runner.EncodedTaskStep, Content: []byte("steps: []")}}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := `{"type": "TaskRunRequest", "taskId": "granted", "overrideTaskStepProperties": {`
+	d.want(403, "POST", root+"/scheduleRun", ask+`"contextPath": "https://evil.example/r.git"}}`, "AuthorizationFailed")
+	d.want(200, "POST", root+"/scheduleRun", ask+`"values": [{"name": "a", "value": "b"}]}}`)
+	d.want(403, "POST", root+"/scheduleRun", `{"type": "TaskRunRequest", "taskId": "granted", "entitlements": ["device"]}`, "AuthorizationFailed")
 }

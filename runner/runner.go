@@ -188,7 +188,7 @@ func (r *Runner) Serve(ctx context.Context) error {
 	r.drain(&running, cancel)
 	stopBeating(nil)
 	beat.Wait()
-	r.leave(life, d)
+	r.leave(context.WithoutCancel(life), d) // life may have been ended by the drain
 	return nil
 }
 

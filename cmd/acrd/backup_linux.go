@@ -44,7 +44,7 @@ const backupFormat = 1
 // backedUp are the files and folders of the state folder that a backup has
 // beside the store. The rest is cache, or belongs to one process. The owner's
 // token is made anew.
-var backedUp = []string{nameFile, "tokens.json", "secrets", "logs", "log-archive", "uploads"}
+var backedUp = []string{nameFile, "logs", "log-archive", "uploads"}
 
 // imagesFolder is in a backup if that is asked for.
 const imagesFolder = "registry"

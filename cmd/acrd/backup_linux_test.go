@@ -32,7 +32,7 @@ func oldState(t *testing.T) (dir string, id string) {
 	db := storetest.Open(t, filepath.Join(dir, storeFile), key)
 	id = storetest.Add(t, db, storetest.SecretRequest("s3cr3tcanary")).ID
 	for name, text := range map[string]string{
-		"logs/" + id + "/log": "hello\n", "tokens.json": "[]", "token": "of the owner", "engine/cache": "large", "registry/blob": "image", "secrets/a": "sealed",
+		"logs/" + id + "/log": "hello\n", "log-archive/x": "y", "token": "of the owner", "engine/cache": "large", "registry/blob": "image",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -78,7 +78,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if req, err := db.Request(t.Context(), id); err != nil || req.SecretValues["token"] != "s3cr3tcanary" {
 		t.Errorf("request is %+v (%v)", req, err)
 	}
-	for name, want := range map[string]bool{"logs/" + id + "/log": true, "tokens.json": true, "secrets/a": true, "token": false, "engine": false, "registry": false} {
+	for name, want := range map[string]bool{"logs/" + id + "/log": true, "log-archive/x": true, "token": false, "engine": false, "registry": false} {
 		if _, err := os.Stat(filepath.Join(fresh, name)); (err == nil) != want {
 			t.Errorf("%s after the restore: %v, want it there: %v", name, err, want)
 		}

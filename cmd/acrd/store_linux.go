@@ -83,7 +83,7 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 
 // storeError adds an exit code to what a person must decide about.
 func storeError(err error) error {
-	if errors.Is(err, store.ErrNewer) || errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrNewer) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrKey) {
 		return &hostError{err}
 	}
 	return err

@@ -33,7 +33,8 @@ type Sealer interface {
 // Options are what Open needs to know.
 type Options struct {
 	// URL is postgres://..., or the path of a SQLite file.
-	URL    string
+	URL string
+	// Sealer may be nil for who reads and writes nothing sealed.
 	Sealer Sealer
 	Log    *slog.Logger // nil discards
 }
@@ -78,6 +79,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	if err == nil {
 		err = db.migrate(ctx)
+	}
+	if err == nil {
+		err = db.checkKey(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -71,16 +71,7 @@ CREATE TABLE tokens (
   name    TEXT    NOT NULL UNIQUE,
   scopes  TEXT    NOT NULL,
   created BIGINT  NOT NULL,
-  expires BIGINT  NOT NULL,
-  revoked BIGINT  NOT NULL DEFAULT 0
-);
-
-CREATE TABLE credentials (
-  task     TEXT    NOT NULL,
-  registry TEXT    NOT NULL,
-  updated  BIGINT  NOT NULL,
-  sealed   BYTEA   NOT NULL,
-  PRIMARY KEY (task, registry)
+  expires BIGINT  NOT NULL
 );
 
 CREATE TABLE secrets (
@@ -100,7 +91,6 @@ CREATE SEQUENCE run_ids;
 DROP SEQUENCE run_ids;
 DROP TABLE meta;
 DROP TABLE secrets;
-DROP TABLE credentials;
 DROP TABLE tokens;
 DROP TABLE task_runs;
 DROP TABLE tasks;

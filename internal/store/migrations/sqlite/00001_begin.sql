@@ -71,16 +71,7 @@ CREATE TABLE tokens (
   name    TEXT    NOT NULL UNIQUE,
   scopes  TEXT    NOT NULL,
   created INTEGER NOT NULL,
-  expires INTEGER NOT NULL,
-  revoked INTEGER NOT NULL DEFAULT 0
-);
-
-CREATE TABLE credentials (
-  task     TEXT    NOT NULL,
-  registry TEXT    NOT NULL,
-  updated  INTEGER NOT NULL,
-  sealed   BLOB    NOT NULL,
-  PRIMARY KEY (task, registry)
+  expires INTEGER NOT NULL
 );
 
 CREATE TABLE secrets (
@@ -98,7 +89,6 @@ INSERT INTO meta VALUES ('next run', '1'), ('claim', '');
 -- +goose Down
 DROP TABLE meta;
 DROP TABLE secrets;
-DROP TABLE credentials;
 DROP TABLE tokens;
 DROP TABLE task_runs;
 DROP TABLE tasks;

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrd/internal/logs"
+	"acrd/internal/store"
 	"acrd/internal/store/storetest"
 	"acrd/runner"
 	"acrd/steps"
@@ -74,4 +75,49 @@ func BenchmarkStart(b *testing.B) {
 	if err := <-served; err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkRestart is the time from opening a store with 10,000 runs, of which
+// 50 were in progress and the rest is queued, to the first step. Bar: p99 of
+// 5 s.
+func BenchmarkRestart(b *testing.B) {
+	const queued, busy = 10_000, 50
+	path, key := storetest.SQLite(b), storetest.Key(b)
+	db := storetest.Open(b, path, key)
+	for range queued {
+		storetest.Add(b, db, runner.Request{Inline: []byte("steps: [{cmd: x}]"), Timeout: time.Minute})
+	}
+	var times []time.Duration
+	for b.Loop() {
+		d := storetest.Join(b, db, "bench", time.Minute)
+		for range busy {
+			storetest.Take(b, db, d)
+		}
+		times = append(times, firstStep(b, path, key))
+	}
+	quantiles(b, times)
+}
+
+func firstStep(b *testing.B, path string, key store.Sealer) time.Duration {
+	b.Helper()
+	started := make(chan struct{}, 1000)
+	engine := &stepstest.Fake{ExecFunc: func(ctx context.Context, _ *steps.ExecOp, _ steps.Output) error {
+		started <- struct{}{}
+		return block(ctx)
+	}}
+	start := time.Now()
+	db := storetest.Open(b, path, key)
+	r := &runner.Runner{
+		Store: db, Logs: &logs.Dir{Path: b.TempDir()}, Sources: noSources{}, Engine: engine, Registry: "r.io", Dir: b.TempDir(), Name: "bench", Alone: true,
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(ctx) }()
+	<-started
+	took := time.Since(start)
+	stop()
+	if err := <-served; err != nil {
+		b.Fatal(err)
+	}
+	return took
 }

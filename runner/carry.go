@@ -47,7 +47,7 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 	end := time.Now()
 	run.abandon(status(ctx, err), text(err), end)
 	ended(run)
-	untrack()
+	r.ending(run)
 	if errors.Is(err, ErrFenced) {
 		t.notice("Run ID: %s was taken over, or ended, without this daemon, which stops here", run.ID)
 		_ = log.Close() // it goes on elsewhere
@@ -81,7 +81,7 @@ func (r *Runner) openLog(run *Run) (*transcript, Log) {
 	}
 	t := newTranscript(w.log, run)
 	if run.Requeued > 0 {
-		t.notice("The daemon died while this run was in progress; it starts again")
+		t.notice("This run has lost its daemon in progress; it starts again")
 	}
 	return t, w.log
 }
@@ -98,8 +98,8 @@ func (noLog) Close() error                  { return nil }
 func (r *Runner) begin(ctx context.Context, run *Run) error {
 	run.Started, run.Status = time.Now(), Running
 	run.Updated = run.Started
-	if err := r.Store.SaveRun(context.WithoutCancel(ctx), run, NewRunEvent(RunStarted, run)); err != nil {
-		return fmt.Errorf("save run: %w", err)
+	if err := r.saveSoon(ctx, run, NewRunEvent(RunStarted, run)); err != nil {
+		return err
 	}
 	if len(run.Request.AgentIDs) > 0 && run.Request.Agents == nil {
 		return errors.New("the SSH agent that came with the request is gone, for the daemon was restarted: run it again")

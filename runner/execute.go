@@ -117,11 +117,26 @@ func (r *Runner) save(ctx context.Context, run *Run, p *place, changed bool) err
 		return nil
 	}
 	run.hide(p.transcript)
-	if err := r.Store.SaveRun(context.WithoutCancel(ctx), run); err != nil {
-		return fmt.Errorf("save run: %w", err)
-	}
-	return nil
+	return r.saveSoon(ctx, run)
 }
+
+// saveSoon saves the run as soon as the database answers: one that is restarted
+// is no reason for a run to fail.
+func (r *Runner) saveSoon(ctx context.Context, run *Run, events ...Event) error {
+	var pause pause
+	for start := time.Now(); ; {
+		err := r.Store.SaveRun(context.WithoutCancel(ctx), run, events...)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrUnavailable) || time.Since(start) > savePatience || !pause.wait(ctx) {
+			return fmt.Errorf("save run: %w", err)
+		}
+	}
+}
+
+// savePatience is how long a run that goes on waits for the database.
+const savePatience = 10 * time.Second
 
 func (p *place) env(s *steps.Step, file *steps.File, run *Run) *steps.Env {
 	return &steps.Env{

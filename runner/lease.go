@@ -49,11 +49,12 @@ func (r *Runner) leave(ctx context.Context, d Daemon) {
 // beat says that this daemon lives, until ctx has ended.
 func (r *Runner) beat(ctx context.Context, d Daemon) {
 	last := time.Now()
+	strays := strays{}
 	tick := time.NewTicker(d.Lease / beatsPerLease)
 	defer tick.Stop()
 	for {
 		hint := r.Store.Hint()
-		if err := r.beatOnce(ctx, d); err == nil || errors.Is(err, ErrNoSpace) {
+		if err := r.beatOnce(ctx, d, strays); err == nil || errors.Is(err, ErrNoSpace) {
 			last = time.Now() // where nobody can write, nobody takes over
 		} else if ctx.Err() == nil {
 			r.log().Warn("store does not answer", "err", err)
@@ -71,7 +72,7 @@ func (r *Runner) beat(ctx context.Context, d Daemon) {
 }
 
 // beatOnce beats, and does what the store says in reply.
-func (r *Runner) beatOnce(ctx context.Context, d Daemon) error {
+func (r *Runner) beatOnce(ctx context.Context, d Daemon, strays strays) error {
 	before := r.holdings()
 	limited, cancel := context.WithTimeoutCause(ctx, d.Lease, errors.New("the store does not answer"))
 	defer cancel()
@@ -96,7 +97,44 @@ func (r *Runner) beatOnce(ctx context.Context, d Daemon) error {
 	if !r.Alone {
 		r.letGo(limited, d)
 	}
+	for _, h := range strays.since(held, before, r.holdings(), d.Lease) {
+		if err := r.settleRun(limited, h.ID); err != nil {
+			return fmt.Errorf("settle run %s: %w", h.ID, err)
+		}
+	}
 	return r.settle(limited)
+}
+
+// strays are runs that the store says this daemon holds, and that do not
+// execute here: it was taken when the store's answer was lost, or it was given
+// up when the store did not answer at all. They are settled after a lease, as
+// if this daemon had died.
+type strays map[Held]time.Time
+
+// since updates the strays, and lists those that are old enough.
+func (s strays) since(held []Held, before, now map[string]holding, age time.Duration) []Held {
+	seen := map[Held]bool{}
+	var old []Held
+	for _, h := range held {
+		h.Cancel = false
+		_, was := before[h.ID]
+		_, is := now[h.ID]
+		if was || is {
+			continue
+		}
+		seen[h] = true
+		if first, ok := s[h]; !ok {
+			s[h] = time.Now()
+		} else if time.Since(first) >= age {
+			old = append(old, h)
+		}
+	}
+	for h := range s {
+		if !seen[h] {
+			delete(s, h)
+		}
+	}
+	return old
 }
 
 // letGoAtOnce bounds how many runs that wait are looked up with a beat.
@@ -135,7 +173,7 @@ func (r *Runner) holdings() map[string]holding {
 // fence stops runs that are not this daemon's any more.
 func (r *Runner) fence(lost func(id string, h holding) bool) {
 	for id, h := range r.holdings() {
-		if lost(id, h) {
+		if !h.ending && lost(id, h) {
 			r.log().Error("run was lost to another daemon", "run", id, "attempt", h.attempt)
 			h.cancel(ErrFenced)
 		}

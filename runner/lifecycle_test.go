@@ -52,7 +52,7 @@ func TestCrashPolicy(t *testing.T) {
 		"queued":               {want: runner.Succeeded},
 		"before any step":      {deaths: 1, want: runner.Succeeded},
 		"in a build":           {deaths: 1, states: []runner.StepState{building}, want: runner.Succeeded},
-		"in a build, twice":    {deaths: 2, states: []runner.StepState{building}, want: runner.Error, why: "died twice"},
+		"in a build, twice":    {deaths: 2, states: []runner.StepState{building}, want: runner.Error, why: "for the second time"},
 		"in a command":         {deaths: 1, states: []runner.StepState{state("b", "build", runner.Succeeded), state("c", "cmd", runner.Running)}, want: runner.Error, why: "step c may not be done twice"},
 		"after a command":      {deaths: 1, states: []runner.StepState{state("c", "cmd", runner.Succeeded), building}, want: runner.Error, why: "step c"},
 		"in a push":            {deaths: 1, states: []runner.StepState{state("p", "push", runner.Running)}, want: runner.Error, why: "step p"},

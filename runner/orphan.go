@@ -56,9 +56,9 @@ func (r *Run) orphaned(now time.Time) Event {
 	case r.Status == Queued:
 		why = "the daemon that holds its source is gone"
 	case done >= 0:
-		why = "the daemon died while the run was in progress, and step " + r.Steps[done].ID + " may not be done twice: run it again"
+		why = "the run lost its daemon in progress, and step " + r.Steps[done].ID + " may not be done twice: run it again"
 	case r.Requeued >= maxRequeues:
-		why = "the daemon died twice while the run was in progress"
+		why = "the run lost its daemon in progress for the second time"
 	default:
 		r.requeue(now)
 		return NewRunEvent(RunRequeued, r)

@@ -143,6 +143,8 @@ type Runner struct {
 type holding struct {
 	attempt int
 	cancel  context.CancelCauseFunc
+	// ending says that only its end has yet to be saved.
+	ending bool
 }
 
 // A waiting run was submitted here and is in the queue. What cannot be stored
@@ -261,7 +263,7 @@ func (r *Runner) track(ctx context.Context, run *Run) (context.Context, func()) 
 	if r.active == nil {
 		r.active = map[string]holding{}
 	}
-	r.active[run.ID] = holding{run.Attempt, cancel}
+	r.active[run.ID] = holding{attempt: run.Attempt, cancel: cancel}
 	r.mu.Unlock()
 	return ctx, func() {
 		r.mu.Lock()
@@ -269,6 +271,15 @@ func (r *Runner) track(ctx context.Context, run *Run) (context.Context, func()) 
 		r.mu.Unlock()
 		cancel(nil)
 	}
+}
+
+// ending says that nothing can stop the run any more.
+func (r *Runner) ending(run *Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.active[run.ID]
+	h.ending = true
+	r.active[run.ID] = h
 }
 
 func (r *Runner) log() *slog.Logger {

@@ -16,7 +16,8 @@ import (
 
 func insertEvents(ctx context.Context, t *tx, events []runner.Event) error {
 	for _, e := range events {
-		_, err := t.exec(ctx, "INSERT INTO events (id, type, subject, time, data) VALUES ($1, $2, $3, $4, $5)",
+		// Whoever had no answer the first time comes with the same events.
+		_, err := t.exec(ctx, "INSERT INTO events (id, type, subject, time, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
 			e.ID, e.Type, e.Subject, micros(e.Time), string(e.Data))
 		if err != nil {
 			return err

@@ -97,7 +97,7 @@ func (db *DB) call(what string) {
 }
 
 // callEvery is the while.
-const callEvery = 5 * time.Millisecond
+const callEvery = 20 * time.Millisecond
 
 // serveNotices sends what this daemon calls, and hears what others do.
 func (db *DB) serveNotices(ctx context.Context) error {

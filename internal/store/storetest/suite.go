@@ -86,11 +86,6 @@ func notReady(t *testing.T, db *store.DB) {
 	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return nil, reason }); !errors.Is(err, reason) {
 		t.Errorf("got %v, want the reason", err)
 	}
-	// An event that cannot be written takes the run with it.
-	e := runner.Event{ID: "same", Type: "x", Time: time.Now(), Data: []byte("{}")}
-	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return []runner.Event{e, e}, nil }); err == nil {
-		t.Error("the same event was written twice")
-	}
 	if runs := list(t, db, runner.Filter{}); len(runs) != 0 {
 		t.Errorf("runs %v are left", runs)
 	}
@@ -527,8 +522,10 @@ func retention(t *testing.T, db *store.DB) {
 func events(t *testing.T, db *store.DB) {
 	id := Add(t, db, runner.Request{}).ID
 	push := runner.Event{ID: "e1", Type: "push", Subject: "app:v1", Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte(`{"a":1}`)}
-	if err := db.AddEvents(t.Context(), push); err != nil {
-		t.Fatal(err)
+	for range 2 { // the answer might have been lost
+		if err := db.AddEvents(t.Context(), push); err != nil {
+			t.Fatal(err)
+		}
 	}
 	open, err := db.OpenEvents(t.Context(), 10)
 	if err != nil || len(open) != 2 || open[0].Type != runner.RunQueued || open[0].Subject != id {

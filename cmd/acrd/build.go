@@ -163,6 +163,9 @@ func (f *buildFlags) writeFiles(p api.RunProperties) error {
 	}
 	var names []string
 	for _, i := range p.BuiltImages {
+		if i.Repository == "" {
+			continue // it has no name
+		}
 		names = append(names, i.Registry+"/"+i.Repository+":"+i.Tag)
 	}
 	b, err := json.MarshalIndent(map[string]string{

@@ -86,6 +86,9 @@ func newRun(base string, r *runner.Run) *Run {
 		p.OutputImages = append(p.OutputImages, image(pushed.Ref, pushed.Digest))
 	}
 	for _, built := range r.Images {
+		if len(built.Tags) == 0 && built.Digest != "" {
+			p.BuiltImages = append(p.BuiltImages, Image{Digest: built.Digest})
+		}
 		for _, tag := range built.Tags {
 			p.BuiltImages = append(p.BuiltImages, image(tag, built.Digest))
 		}

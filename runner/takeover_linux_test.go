@@ -213,7 +213,12 @@ func checkTakeover(t *testing.T, db *store.DB, dir string, n int) {
 			t.Errorf("the command of %s was executed %d times", step, times)
 		}
 	}
-	if len(begun) != n/2 {
-		t.Errorf("%d commands were executed, want %d", len(begun), n/2)
+	// A run that was cut off when its command was about to begin may have ended
+	// as Error without it; one that succeeded has executed it, once.
+	for _, r := range runs {
+		_, command, ok := strings.Cut(string(r.Request.Inline), "cmd: x ")
+		if command, _, _ = strings.Cut(command, "}"); ok && r.Status == runner.Succeeded && begun[command] != 1 {
+			t.Errorf("run %s succeeded, and executed %s %d times", r.ID, command, begun[command])
+		}
 	}
 }

@@ -3,6 +3,7 @@ package buildkit
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,7 +159,8 @@ func (c *child) supervise(ctx context.Context) error {
 
 // life is one child from start to end. Its error says how it ended.
 func (c *child) life(ctx context.Context, files []*os.File) error {
-	cmd, input, status, err := c.start(files)
+	name := rand.Text()
+	cmd, input, status, err := c.start(files, name)
 	if err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (c *child) life(ctx context.Context, files []*os.File) error {
 	if s.Reaped > 0 {
 		c.options.Log.Info("removed what an earlier engine left behind", "count", s.Reaped)
 	}
-	gen, err := c.connect(ctx)
+	gen, err := c.connect(ctx, name)
 	if err != nil {
 		_ = cmd.Process.Kill()
 		return errors.Join(err, <-gone)
@@ -202,7 +204,7 @@ func (c *child) life(ctx context.Context, files []*os.File) error {
 
 // start runs the child with its listeners and a pipe for its status. The
 // returned input is its life-line.
-func (c *child) start(files []*os.File) (*exec.Cmd, io.Closer, *os.File, error) {
+func (c *child) start(files []*os.File, life string) (*exec.Cmd, io.Closer, *os.File, error) {
 	command := c.options.Command
 	if len(command) == 0 {
 		command = []string{"/proc/self/exe", "engine"}
@@ -228,21 +230,23 @@ func (c *child) start(files []*os.File) (*exec.Cmd, io.Closer, *os.File, error) 
 		status.Close()
 		return nil, nil, nil, fmt.Errorf("start build engine: %w", err)
 	}
-	if err := json.NewEncoder(input).Encode(c.options.Config); err != nil {
+	config := c.options.Config
+	config.Life = life
+	if err := json.NewEncoder(input).Encode(config); err != nil {
 		status.Close()
 		return cmd, input, nil, fmt.Errorf("configure build engine: %w", err)
 	}
 	return cmd, input, status, nil
 }
 
-func (c *child) connect(ctx context.Context) (*generation, error) {
+func (c *child) connect(ctx context.Context, life string) (*generation, error) {
 	dir := c.options.Config.Dir
 	kit, err := client.New(ctx, "unix://"+filepath.Join(dir, "buildkit.sock"), client.WithTracerProvider(otel.GetTracerProvider()))
 	if err != nil {
 		return nil, fmt.Errorf("connect to build engine: %w", err)
 	}
 	return &generation{
-		control: control.NewClient(filepath.Join(dir, "control.sock")),
+		control: control.NewClient(filepath.Join(dir, "control.sock"), life),
 		kit:     kit, dead: make(chan struct{}), next: c.current,
 	}, nil
 }

@@ -17,19 +17,23 @@ import (
 // wrong, or the engine could not do it.
 var ErrRefused = errors.New("engine refused")
 
-// A Client talks to the engine child behind one unix socket. It is safe for
+// A Client talks to one engine child behind its unix socket. It is safe for
 // concurrent use. A child that dies cuts every call that is under way.
-type Client struct{ http *http.Client }
+type Client struct {
+	http *http.Client
+	life string
+}
 
-// NewClient connects when it is first used.
-func NewClient(socket string) *Client {
+// NewClient is for the child whose Config has this life. It connects when it
+// is first used.
+func NewClient(socket, life string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: dial, MaxIdleConnsPerHost: 16, WriteBufferSize: 32 << 10, ReadBufferSize: 64 << 10,
-	}}}
+	}}, life}
 }
 
 // OpenRun readies the place of a run.
@@ -145,6 +149,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set(LifeHeader, c.life)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -18,6 +18,10 @@ type Config struct {
 	// Instance tells this engine's interfaces and control groups from those
 	// of others on the host; five letters or digits.
 	Instance string
+	// Life tells this child from those before and after it, which have the
+	// same sockets. It answers only who names it: what was meant for a child
+	// that has died must not reach the next.
+	Life string
 	// Subnets is the range that runs get addresses from; empty means the
 	// default.
 	Subnets string
@@ -34,6 +38,9 @@ type Config struct {
 	// Debug asks for BuildKit's debug log.
 	Debug bool
 }
+
+// LifeHeader names, in each request, the child that it is for.
+const LifeHeader = "Acrd-Engine-Life"
 
 // Files of the child beyond standard input, output and error.
 const (

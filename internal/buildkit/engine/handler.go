@@ -41,7 +41,18 @@ func (e *engine) handler() http.Handler {
 	mux.HandleFunc("POST /free-space", func(w http.ResponseWriter, req *http.Request) {
 		reply(w, nil, e.kit.worker.GarbageCollect(req.Context()))
 	})
-	return mux
+	return e.living(mux)
+}
+
+// living refuses what was meant for an engine before this one.
+func (e *engine) living(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get(control.LifeHeader) != e.config.Life {
+			http.Error(w, "this was meant for an engine that has ended", http.StatusGone)
+			return
+		}
+		next.ServeHTTP(w, req)
+	})
 }
 
 func (e *engine) serveExec(w http.ResponseWriter, req *http.Request) {

@@ -129,6 +129,11 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 	if err := db.Init(ctx); err != nil {
 		return none, fmt.Errorf("image metadata: %w", err)
 	}
+	if e.claim.crashed {
+		if err := sweep(ctx, db); err != nil {
+			return none, fmt.Errorf("sweep cache: %w", err)
+		}
+	}
 	id, err := base.ID(root)
 	if err != nil {
 		return none, fmt.Errorf("worker id: %w", err)
@@ -156,6 +161,27 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 		RegistryHosts:  k.hosts, ResourceMonitor: monitor,
 		GCPolicy: cachePolicy(e.config.Cache),
 	}, nil
+}
+
+// sweep removes what nothing holds in the stores of an engine that was killed.
+// BuildKit drops its hold on a snapshot first and its record of it then: what
+// was killed in between would still be found in the cache, and be gone when a
+// build is using it. A record without a snapshot BuildKit drops when it opens
+// its cache.
+func sweep(ctx context.Context, db *ctdmetadata.DB) error {
+	ctx = in(ctx)
+	held := ctdmetadata.NewLeaseManager(db)
+	temporary, err := held.List(ctx, `labels."buildkit/lease.temporary"`)
+	if err != nil {
+		return err
+	}
+	for _, l := range temporary {
+		if err := held.Delete(ctx, l); err != nil {
+			return err
+		}
+	}
+	_, err = db.GarbageCollect(ctx)
+	return err
 }
 
 func (k *kit) newController(ctx context.Context, e *engine, workers *worker.Controller) (*control.Controller, error) {

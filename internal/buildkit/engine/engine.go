@@ -100,6 +100,7 @@ type engine struct {
 	runtime *container.Runtime
 	runs    *runs
 	log     *slog.Logger
+	claim   *claim
 	reaped  int
 }
 
@@ -120,7 +121,13 @@ func open(ctx context.Context, c control.Config) (*engine, error) {
 		}
 		e.pool.Subnets = subnets
 	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("engine folder: %w", err)
+	}
 	var err error
+	if e.claim, err = newClaim(ctx, filepath.Join(c.Dir, "lock")); err != nil {
+		return nil, err
+	}
 	if e.reaped, err = e.reap(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier engine left: %w", err)
 	}
@@ -180,8 +187,12 @@ func (e *engine) serve(ctx context.Context, ready func()) error {
 }
 
 func (e *engine) close() error {
-	return errors.Join(e.kit.close(), e.builds.Close(), e.pool.Close(),
+	err := errors.Join(e.kit.close(), e.builds.Close(), e.pool.Close(),
 		e.runtime.Cgroups.Remove(e.group()))
+	if err != nil {
+		return err
+	}
+	return e.claim.release()
 }
 
 func inherited(fd uintptr) (net.Listener, error) {

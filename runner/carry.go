@@ -65,6 +65,7 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
 	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)
+	r.tidy(life, run.ID)
 }
 
 // openLog goes on with the run's log. A run is carried out without one if it
@@ -161,7 +162,7 @@ func (r *Runner) perform(ctx context.Context, run *Run, t *transcript) (err erro
 	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o755); err != nil {
 		return fmt.Errorf("folder of run: %w", err)
 	}
-	defer func() { err = errors.Join(err, removeAll(dir)) }()
+	defer func() { _ = removeAll(dir) }() // see tidy
 	if err := os.Chmod(filepath.Join(dir, "home"), 0o777); err != nil {
 		return fmt.Errorf("folder of run: %w", err)
 	}
@@ -303,6 +304,27 @@ func (r *Runner) fetch(ctx context.Context, run *Run, s *source, t *transcript) 
 	s.dir, run.Commit, run.Branch = fetched.Dir, fetched.Commit, fetched.Branch
 	t.notice("Finished downloading source code")
 	return nil
+}
+
+// tidyTime bounds how long a run that has ended keeps its slot for its folder.
+const tidyTime = time.Minute
+
+// tidy removes the folder of a run if that was not possible before: where the
+// engine has died, what it had mounted there goes when the next one starts.
+func (r *Runner) tidy(life context.Context, id string) {
+	ctx, cancel := context.WithTimeoutCause(life, tidyTime, errors.New("the folder stays"))
+	defer cancel()
+	var pause pause
+	for {
+		err := removeAll(filepath.Join(r.Dir, id))
+		if err == nil {
+			return
+		}
+		if !pause.wait(ctx) {
+			r.log().Error("folder of run is left", "run", id, "err", err)
+			return
+		}
+	}
 }
 
 // removeAll removes a run's folder, read-only folders in it as well: package

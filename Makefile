@@ -14,7 +14,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS     := -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test race integration bench lint vulns fmt fuzz clean
+.PHONY: help deps build demo test race integration soak bench lint vulns fmt fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ race: ## unit tests with the race detector
 
 integration: deps ## only the tests on the real engine
 	ACRD_INTEGRATION=1 go test -timeout 30m -count=1 ./integration/...
+
+soak: deps ## kill daemon and engine 500 times under load (15 minutes; KILLS=n)
+	ACRD_INTEGRATION=1 ACRD_SOAK=$(or $(KILLS),500) go test -run '^TestKilled$$' -count=1 -timeout 2h -v ./integration
 
 bench: deps build ## benchmarks, against peers where there are any
 	ACRD_INTEGRATION=1 go test -run '^$$' -bench . -benchtime 10x ./integration/... ./internal/... ./steps/...

@@ -104,6 +104,13 @@ func shortDir(t testing.TB) string {
 
 func (d *daemon) start(flags ...string) {
 	d.Helper()
+	d.launch(flags...)
+	d.registry = d.awaitReady()
+}
+
+// launch starts the process, and does not wait.
+func (d *daemon) launch(flags ...string) {
+	d.Helper()
 	listen := "127.0.0.1:0"
 	if d.registry != "" { // again, after a crash: the images keep their names
 		listen = "127.0.0.1" + strings.TrimPrefix(d.registry, "localhost")
@@ -119,7 +126,6 @@ func (d *daemon) start(flags ...string) {
 		_ = d.cmd.Wait()
 		close(d.gone)
 	}()
-	d.registry = d.awaitReady()
 }
 
 // awaitReady reads from the daemon's own words where it serves.

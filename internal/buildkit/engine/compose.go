@@ -130,7 +130,7 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 		return none, fmt.Errorf("image metadata: %w", err)
 	}
 	if e.claim.crashed {
-		if err := sweep(ctx, db); err != nil {
+		if err := sweep(ctx, db, snapshots); err != nil {
 			return none, fmt.Errorf("sweep cache: %w", err)
 		}
 	}
@@ -167,8 +167,9 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 // BuildKit drops its hold on a snapshot first and its record of it then: what
 // was killed in between would still be found in the cache, and be gone when a
 // build is using it. A record without a snapshot BuildKit drops when it opens
-// its cache.
-func sweep(ctx context.Context, db *ctdmetadata.DB) error {
+// its cache. The folder of a snapshot is there before the record of it, and
+// would be in the way of the next one that gets its number.
+func sweep(ctx context.Context, db *ctdmetadata.DB, folders ctdsnapshots.Snapshotter) error {
 	ctx = in(ctx)
 	held := ctdmetadata.NewLeaseManager(db)
 	temporary, err := held.List(ctx, `labels."buildkit/lease.temporary"`)
@@ -180,8 +181,13 @@ func sweep(ctx context.Context, db *ctdmetadata.DB) error {
 			return err
 		}
 	}
-	_, err = db.GarbageCollect(ctx)
-	return err
+	if _, err := db.GarbageCollect(ctx); err != nil {
+		return err
+	}
+	if c, ok := folders.(ctdsnapshots.Cleaner); ok {
+		return c.Cleanup(ctx)
+	}
+	return nil
 }
 
 func (k *kit) newController(ctx context.Context, e *engine, workers *worker.Controller) (*control.Controller, error) {

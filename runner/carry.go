@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"acrd/steps"
@@ -148,8 +149,11 @@ func (t *transcript) hide(s string) string {
 }
 
 func text(err error) string {
-	if err == nil {
+	switch {
+	case err == nil:
 		return ""
+	case errors.Is(err, syscall.ENOSPC):
+		return ErrNoSpace.Error() // and not where
 	}
 	return err.Error()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 
 	"acrd/internal/logs"
 	"acrd/runner"
@@ -44,6 +45,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // outward is what a client is told of an error that is ours: nothing of what
 // is inside.
 func outward(err error) string {
+	if errors.Is(err, syscall.ENOSPC) {
+		err = runner.ErrNoSpace
+	}
 	for _, known := range []error{runner.ErrNoSpace, runner.ErrUnavailable, runner.ErrDraining} {
 		if errors.Is(err, known) {
 			return known.Error()
@@ -95,7 +99,7 @@ func statusCode(err error) (int, string) {
 		return http.StatusNotFound, "ResourceNotFound"
 	case errors.Is(err, runner.ErrFinal), errors.Is(err, errDisabled):
 		return http.StatusConflict, "Conflict"
-	case errors.Is(err, runner.ErrNoSpace):
+	case errors.Is(err, runner.ErrNoSpace), errors.Is(err, syscall.ENOSPC):
 		return http.StatusInsufficientStorage, "InsufficientStorage"
 	case errors.Is(err, runner.ErrDraining), errors.Is(err, runner.ErrUnavailable):
 		return http.StatusServiceUnavailable, "ServiceUnavailable"

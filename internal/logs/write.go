@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"acrd/runner"
@@ -169,9 +170,17 @@ func (l *log) Write(step string, b []byte) error {
 		return os.ErrClosed
 	}
 	if step == "" {
-		return l.put(step, b)
+		return sentence(l.put(step, b))
 	}
-	return l.quota(step).write(b)
+	return sentence(l.quota(step).write(b))
+}
+
+// sentence is what a user may read of an error.
+func sentence(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("log of run: %w", runner.ErrNoSpace)
+	}
+	return err
 }
 
 func (l *log) quota(step string) *quota {
@@ -204,9 +213,18 @@ func (l *log) put(step string, b []byte) error {
 	return err
 }
 
+// mark writes a whole mark or none: on a full disk there may be room for half
+// of one.
 func (l *log) mark(m mark) error {
+	info, err := l.index.Stat()
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(l.index).Encode(m); err != nil {
+		return errors.Join(err, l.index.Truncate(info.Size()))
+	}
 	l.last = m
-	return json.NewEncoder(l.index).Encode(m)
+	return nil
 }
 
 func (l *log) End(step string) error {

@@ -42,10 +42,11 @@ func endLease(ctx context.Context, t *tx, column, value string) error {
 
 // Beat implements runner.Queue.
 func (db *DB) Beat(ctx context.Context, d runner.Daemon) ([]runner.Held, error) {
-	err := db.change(ctx, "beat", func(ctx context.Context, t *tx) error { return renew(ctx, t, d) })
+	err := db.changeAnyway(ctx, "beat", func(ctx context.Context, t *tx) error { return renew(ctx, t, d) })
 	if err != nil {
 		return nil, err
 	}
+	db.spare.refill()
 	var held []runner.Held
 	err = db.query(ctx, "list held runs", func(rows *sql.Rows) error {
 		var seq int64

@@ -93,7 +93,7 @@ func TestFiles(t *testing.T) {
 	storetest.Add(t, db, storetest.SecretRequest(canary))
 	storetest.End(t, db, storetest.Take(t, db, storetest.Join(t, db, "d", time.Hour)), runner.Succeeded)
 	files, err := filepath.Glob(path + "*")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 4 {
 		t.Errorf("files are %v (%v)", files, err)
 	}
 	for _, f := range files {

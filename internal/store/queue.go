@@ -103,7 +103,7 @@ func (db *DB) SaveRun(ctx context.Context, r *runner.Run, events ...runner.Event
 	if err != nil {
 		return fmt.Errorf("save run %s: %w", r.ID, err)
 	}
-	err = db.change(ctx, "save run "+r.ID, func(ctx context.Context, t *tx) error {
+	err = db.changeAnyway(ctx, "save run "+r.ID, func(ctx context.Context, t *tx) error {
 		n, err := t.exec(ctx, `UPDATE runs SET status = $1, finished = $2, log_bytes = $3, record = $4
 			WHERE seq = $5 AND owner = $6 AND attempt = $7 AND status IN ('Started', 'Running')`,
 			r.Status, micros(r.Finished), r.LogBytes, string(record), parseID(r.ID), r.Owner, r.Attempt)

@@ -70,7 +70,7 @@ func insertRun(ctx context.Context, t *tx, seq int64, r *runner.Run, sealed []by
 // ChangeRun implements runner.Records.
 func (db *DB) ChangeRun(ctx context.Context, id string, change func(*runner.Run) ([]runner.Event, error)) (*runner.Run, error) {
 	var before, after *runner.Run
-	err := db.change(ctx, "run "+id, func(ctx context.Context, t *tx) error {
+	err := db.changeAnyway(ctx, "run "+id, func(ctx context.Context, t *tx) error {
 		run, err := scanRun(t.row(ctx, "SELECT "+runColumns+" FROM runs WHERE seq = $1 {lock}", parseID(id)))
 		if err != nil {
 			return err

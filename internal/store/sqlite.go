@@ -56,6 +56,11 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if db.read, err = sql.Open("sqlite", sqliteName(path, "_txlock=deferred", "_pragma=query_only(1)")); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	db.spare.path = path + "-spare"
+	if err := createPrivate(db.spare.path); err != nil {
+		db.log.Warn("no space is kept for the ends of runs", "err", err) // the disk may be full already
+	}
+	db.spare.refill()
 	db.read.SetMaxOpenConns(readers)
 	db.read.SetMaxIdleConns(readers)
 	return nil

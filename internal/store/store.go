@@ -47,6 +47,7 @@ type DB struct {
 	// PostgreSQL they share.
 	write, read *sql.DB
 	file        string // SQLite's
+	spare       spare  // beside it
 	sealer      Sealer
 	log         *slog.Logger
 	ids         ids
@@ -144,6 +145,16 @@ func (db *DB) change(ctx context.Context, what string, f func(context.Context, *
 		}
 		return db.fail(ctx, what, err)
 	}
+}
+
+// changeAnyway is change for what must be possible on a full disk, too: to end
+// what is in progress.
+func (db *DB) changeAnyway(ctx context.Context, what string, f func(context.Context, *tx) error) error {
+	err := db.change(ctx, what, f)
+	for errors.Is(err, runner.ErrNoSpace) && db.spare.give() {
+		err = db.change(ctx, what, f)
+	}
+	return err
 }
 
 func (db *DB) changeOnce(ctx context.Context, f func(context.Context, *tx) error) error {

@@ -3,7 +3,9 @@ package integration
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/internal/api"
 	"acrd/internal/buildkit"
 	"acrd/internal/buildkit/control"
 	"acrd/steps"
@@ -264,7 +267,66 @@ func BenchmarkIdleMemory(b *testing.B) {
 	b.ReportMetric(120, "MB-bar")
 }
 
-func rss(b *testing.B, pid int) int64 {
+// BenchmarkFollowers is the daemon's memory while a thousand clients follow
+// the log of one run over HTTP, each on a connection of its own.
+func BenchmarkFollowers(b *testing.B) {
+	d := startBench(b)
+	token, err := os.ReadFile(filepath.Join(d.state, "token"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, err := api.NewClient("http://"+d.registry, strings.TrimSpace(string(token)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	yaml := "version: v1.1.0\nsteps:\n  - cmd: $Registry/base/busybox:1 sh -c 'for i in $(seq 150); do seq 100; sleep 0.1; done'\n"
+	var most int64
+	for b.Loop() {
+		run, err := client.Schedule(b.Context(), &api.RunRequest{Type: api.EncodedTask, EncodedTaskContent: base64.StdEncoding.EncodeToString([]byte(yaml))})
+		if err != nil {
+			b.Fatal(err)
+		}
+		most = max(most, d.follow(client, run.Name, 1000))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(most)/(1<<20), "MiB-daemon")
+	b.ReportMetric(256, "MiB-bar")
+}
+
+// follow follows a run with many clients to its end, each of which must read
+// the whole log, and returns the most memory that the daemon had meanwhile.
+func (d *daemon) follow(c *api.Client, run string, clients int) (most int64) {
+	var all sync.WaitGroup
+	lengths := make([]int64, clients)
+	for i := range clients {
+		all.Go(func() {
+			r, err := c.Log(d.Context(), run, api.LogOptions{Follow: true})
+			if err != nil {
+				d.Error(err)
+				return
+			}
+			defer r.Close()
+			if lengths[i], err = io.Copy(io.Discard, r); err != nil {
+				d.Error(err)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	for {
+		most = max(most, rss(d, d.cmd.Process.Pid))
+		select {
+		case <-done:
+			if slices.Min(lengths) != slices.Max(lengths) || lengths[0] < 15_000 {
+				d.Errorf("logs were read to %d up to %d bytes", slices.Min(lengths), slices.Max(lengths))
+			}
+			return most
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func rss(b testing.TB, pid int) int64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -222,6 +222,8 @@ func BenchmarkOutput(b *testing.B) {
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
 	b.SetBytes(size)
+	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // what others needed does not count
+	before := peak(b)
 	for b.Loop() {
 		run, err := r.Submit(ctx, runner.Request{Inline: []byte("steps: [{cmd: x}]"), SecretValues: secrets})
 		if err != nil {
@@ -236,7 +238,9 @@ func BenchmarkOutput(b *testing.B) {
 		}
 		log.Close()
 	}
-	b.ReportMetric(peak(b), "MiB-peak")
+	b.ReportMetric(50, "MB/s-bar")
+	b.ReportMetric(peak(b)-before, "MiB-more")
+	b.ReportMetric(256, "MiB-more-bar")
 	stop()
 	if err := <-ended; err != nil {
 		b.Fatal(err)

@@ -55,6 +55,7 @@ func BenchmarkFollowers(b *testing.B) {
 			b.Errorf("%d bytes were read, want %d", got.Load(), want)
 		}
 		b.ReportMetric(float64(during)/(1<<20), "MiB-resident")
+		b.ReportMetric(256, "MiB-bar")
 	}
 }
 

@@ -60,6 +60,8 @@ func BenchmarkList(b *testing.B) {
 			slices.Sort(times)
 			b.ReportMetric(float64(times[len(times)/2])/1e6, "ms-p50")
 			b.ReportMetric(float64(times[len(times)*99/100])/1e6, "ms-p99")
+			b.ReportMetric(20, "ms-p99-bar")
+			b.ReportMetric(0, "ns/op") // of a hundred pages
 		})
 	}
 }

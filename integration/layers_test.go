@@ -34,6 +34,7 @@ var layers = map[string][]string{
 	"internal/source":     {"steps", "internal/address"},
 	"runner":              {"steps", "runner/mask"},
 	"runner/mask":         {},
+	"triggers":            {"runner", "steps"},
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 	"internal/store/storetest":  {"runner", "steps", "internal/store", "internal/api", "internal/secrets"},

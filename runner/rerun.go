@@ -29,7 +29,7 @@ func (r *Runner) Rerun(ctx context.Context, id string) (*Run, error) {
 			req.Branch = old.Branch
 		}
 	}
-	req.Cause = nil
+	req.Cause, req.Intents, req.Reason, req.Lineage = nil, nil, "", nil
 	return r.Submit(ctx, *req)
 }
 

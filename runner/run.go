@@ -95,6 +95,19 @@ type Request struct {
 	Env []string
 	// TriggeredBy and the like fill {{.Run}}.
 	TriggeredBy, GitTag, Commit, Branch, Repository string
+
+	// Reason says for people why the run starts by itself, and Intents are
+	// the keys of the triggers' intents that it fulfils: a store settles them
+	// when it queues the run.
+	Reason  string
+	Intents []string
+	// Pins are images that builds must resolve to these digests, by
+	// reference.
+	Pins map[string]string
+	// Lineage are the tasks whose runs led to this one.
+	Lineage []string
+	// Untrusted says that a stranger wrote the source.
+	Untrusted bool
 }
 
 // A VaultCredential opens a registry. Its parts are values, or addresses of

@@ -77,8 +77,9 @@ type Intents interface {
 	Intend(ctx context.Context, all ...Intent) (int, error)
 	// Open lists those that are undecided, oldest first.
 	Open(ctx context.Context) ([]Intent, error)
-	// Decide settles intents of a task by their keys. With a run, the run is
-	// added to the queue in the same transaction.
+	// Decide settles intents of a task by their keys, without a run. Those
+	// that a run fulfils are settled by whoever queues it, in the transaction
+	// that does: runner.Request names them.
 	Decide(ctx context.Context, task string, keys []string, d Decision) error
 	// Decided lists what became of a task's intents, the newest first.
 	Decided(ctx context.Context, task string, limit int) ([]Settled, error)

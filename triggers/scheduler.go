@@ -1,0 +1,473 @@
+package triggers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"crypto/rand"
+
+	"acrd/runner"
+)
+
+// A Scheduler turns intents into runs: parents first, each task once. A task
+// is held while anything upstream of it is wanted, queued or running, and then
+// runs once with all that is new; see [chain] for the rules, which are pure.
+//
+// What it decides survives a crash: a run and the settling of the intents that
+// it fulfils are one transaction, so that of several schedulers on one store
+// one starts the run and the others find that there is nothing left to do.
+type Scheduler struct {
+	Intents Intents
+	Tasks   Tasks
+	Runs    Runs
+	Submit  Submitter
+	Images  Images
+	// Events, if not nil, gets what happens to triggers.
+	Events Events
+	// Quiet is how long a base image has to be left alone before it counts, 0
+	// means 5 s and less than that not at all; Most is how long that may be
+	// put off, 0 means 30 s. Timers and commits start at once.
+	Quiet, Most time.Duration
+	// Patience is how long a task is held for others at most; 0 means 4 h.
+	Patience time.Duration
+	// Limit is how many automatic runs may be queued or running, so that
+	// there is always room for a person's; 0 means 3.
+	Limit int
+	// Changed returns a channel that is closed when runs or intents have
+	// changed. It may miss changes, for the scheduler looks every Every; 0
+	// means each second.
+	Changed func() <-chan struct{}
+	Every   time.Duration
+	Log     *slog.Logger // nil discards
+}
+
+// Tasks are where tasks are looked up.
+type Tasks interface {
+	// Task is runner.ErrNotFound if there is none.
+	Task(ctx context.Context, name string) (*runner.Task, error)
+}
+
+// A Submitter queues runs. A request with Intents is queued only if none of
+// them has been settled, which happens in the same transaction; otherwise the
+// error is ErrSettled.
+type Submitter interface {
+	Submit(ctx context.Context, req runner.Request) (*runner.Run, error)
+}
+
+// ErrSettled says that intents were decided by somebody else.
+var ErrSettled = runner.ErrSettled
+
+// Runs are what the scheduler sees of runs of tasks.
+type Runs interface {
+	// ActiveRuns lists those that are queued or in progress.
+	ActiveRuns(ctx context.Context) ([]Active, error)
+	// EndedRuns lists those that have ended since, the oldest first.
+	EndedRuns(ctx context.Context, since time.Time) ([]Active, error)
+}
+
+// An Active run is one of a task.
+type Active struct {
+	Run, Task string
+	Automatic bool
+}
+
+// Images are what the scheduler asks about images. *Bases is it.
+type Images interface {
+	// Graph is who builds on whom, and whether that has changed since the
+	// last call.
+	Graph(ctx context.Context) (g *Graph, changed bool, err error)
+	// Ended takes note of a run that has ended: what it built on, and what it
+	// has pushed, for which intents are made before it returns.
+	Ended(ctx context.Context, run string) error
+	// Origin says which run pushed what the intent is about, with the tasks
+	// that led to it; ok is false if no run has.
+	Origin(ctx context.Context, i *Intent) (lineage []string, ok bool, err error)
+	// Built says that the task's last build used what the intent is about.
+	Built(ctx context.Context, i *Intent) (bool, error)
+}
+
+// Events take what others are to be told.
+type Events interface {
+	AddEvents(ctx context.Context, events ...runner.Event) error
+}
+
+// The types of events about triggers. Their subject is a task.
+const (
+	TriggerFired     = "trigger.fired"
+	TriggerHeld      = "trigger.held"
+	TriggerSkipped   = "trigger.skipped"
+	TriggerSuspended = "trigger.suspended"
+)
+
+// NewEvent is an event about a trigger of a task. What it says anybody may
+// read.
+func NewEvent(what, task, run, why string) runner.Event {
+	now := time.Now()
+	data, _ := json.Marshal(struct { // cannot fail: only plain values
+		Task string `json:"task"`
+		Run  string `json:"runId,omitempty"`
+		Why  string `json:"reason"`
+	}{task, run, why})
+	return runner.Event{ID: rand.Text(), Type: what, Subject: task, Time: now, Data: data}
+}
+
+// overlap is how far back runs are looked for again that have ended: clocks of
+// daemons differ, and transactions take a while.
+const overlap = time.Minute
+
+// A schedule is what Serve remembers between two looks.
+type schedule struct {
+	*Scheduler
+	chain chain
+	since time.Time            // of the last look for runs that have ended
+	seen  map[string]time.Time // those that were, and when they were found
+}
+
+// Serve starts runs until ctx has ended. What goes wrong with the store is
+// tried again.
+func (s *Scheduler) Serve(ctx context.Context) error {
+	state := s.schedule()
+	every := cmp.Or(s.Every, time.Second)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var changed <-chan struct{}
+		if s.Changed != nil {
+			changed = s.Changed()
+		}
+		again, err := state.turn(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log().Error("triggers could not be looked after", "err", err)
+		}
+		timer.Reset(pauseUntil(again, every))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+func pauseUntil(at time.Time, most time.Duration) time.Duration {
+	if at.IsZero() {
+		return most
+	}
+	return min(max(time.Until(at), time.Millisecond), most)
+}
+
+func (s *Scheduler) schedule() *schedule {
+	quiet := cmp.Or(s.Quiet, 5*time.Second)
+	return &schedule{
+		Scheduler: s, since: time.Now().Add(-overlap), seen: map[string]time.Time{},
+		chain: chain{
+			quiet: max(quiet, 0), most: cmp.Or(s.Most, 30*time.Second),
+			limit: cmp.Or(s.Limit, 3), patience: cmp.Or(s.Patience, 4*time.Hour),
+		},
+	}
+}
+
+// turn looks at everything and starts what may start. The order matters: a run
+// that ends while it looks is still taken for active, and what it has pushed
+// is wanted already when it no longer is.
+func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
+	active, err := s.Runs.ActiveRuns(ctx)
+	if err != nil {
+		return again, err
+	}
+	if err := s.noteEnded(ctx); err != nil {
+		return again, err
+	}
+	graph, changed, err := s.Images.Graph(ctx)
+	if err != nil {
+		return again, err
+	}
+	if changed {
+		s.chain.connect(graph)
+	}
+	open, err := s.Intents.Open(ctx)
+	if err != nil {
+		return again, err
+	}
+	if err := s.update(ctx, active, open); err != nil {
+		return again, err
+	}
+	starts, holds, again := s.chain.next(time.Now())
+	for _, h := range holds {
+		s.tell(ctx, NewEvent(TriggerHeld, h.task, "", "held for a build of "+h.holder))
+	}
+	for _, st := range starts {
+		if err := s.start(ctx, &st); err != nil {
+			return again, err
+		}
+	}
+	return again, nil
+}
+
+// noteEnded learns from runs that have ended since the last look.
+func (s *schedule) noteEnded(ctx context.Context) error {
+	now := time.Now()
+	ended, err := s.Runs.EndedRuns(ctx, s.since.Add(-overlap))
+	if err != nil {
+		return err
+	}
+	for _, r := range ended {
+		if _, seen := s.seen[r.Run]; seen {
+			continue
+		}
+		if err := s.Images.Ended(ctx, r.Run); err != nil && !errors.Is(err, runner.ErrNotFound) {
+			return fmt.Errorf("run %s: %w", r.Run, err)
+		}
+		s.seen[r.Run] = now
+	}
+	s.since = now
+	maps.DeleteFunc(s.seen, func(_ string, at time.Time) bool { return now.Sub(at) > 4*overlap })
+	return nil
+}
+
+// update makes the chain know what the store knows.
+func (s *schedule) update(ctx context.Context, active []Active, open []Intent) error {
+	runs := make(map[string]bool, len(active))
+	for _, r := range active {
+		runs[r.Run] = true
+		s.chain.began(r.Task, r.Run, r.Automatic)
+	}
+	wanted := make(map[wishID]bool, len(open))
+	for _, i := range open {
+		id := wishID{i.Task, i.Key}
+		wanted[id] = true
+		if s.chain.known[id] {
+			continue
+		}
+		if err := s.consider(ctx, i); err != nil {
+			return err
+		}
+	}
+	for id := range s.chain.known {
+		if !wanted[id] {
+			s.chain.settle(id.task, id.key)
+		}
+	}
+	for run := range s.chain.runs {
+		if !runs[run] {
+			s.chain.ended(run)
+		}
+	}
+	return nil
+}
+
+// consider makes an intent a wish, unless there is a reason not to.
+func (s *schedule) consider(ctx context.Context, i Intent) error {
+	t, err := s.Tasks.Task(ctx, i.Task)
+	switch {
+	case errors.Is(err, runner.ErrNotFound):
+		return s.skip(ctx, &i, "skipped: the task was deleted")
+	case err != nil:
+		return err
+	case !t.Status.Active():
+		return s.skip(ctx, &i, "skipped: the task is disabled")
+	}
+	w := wish{Intent: i}
+	if i.Kind == BaseImage {
+		lineage, ok, err := s.Images.Origin(ctx, &i)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(lineage, i.Task) {
+			return s.skip(ctx, &i, "skipped: the image was built on this task's own, so this would never end ("+strings.Join(append(lineage, i.Task), " -> ")+")")
+		}
+		w.Lineage, w.firm = union(i.Lineage, lineage), ok
+	}
+	s.chain.want(w)
+	return nil
+}
+
+func (s *schedule) skip(ctx context.Context, i *Intent, why string) error {
+	s.tell(ctx, NewEvent(TriggerSkipped, i.Task, "", why))
+	return s.Intents.Decide(ctx, i.Task, []string{i.Key}, Decision{Why: why, At: time.Now()})
+}
+
+// start queues one run, or settles why there is none.
+func (s *schedule) start(ctx context.Context, st *start) error {
+	if err := s.dropBuilt(ctx, st); err != nil {
+		return err
+	}
+	if len(st.intents) == 0 {
+		return nil
+	}
+	keys := st.keys()
+	t, err := s.Tasks.Task(ctx, st.task)
+	if errors.Is(err, runner.ErrNotFound) {
+		return s.settle(ctx, st, "skipped: the task was deleted")
+	}
+	if err != nil {
+		return err
+	}
+	req, err := st.request(t)
+	if err != nil {
+		return s.settle(ctx, st, "skipped: "+err.Error())
+	}
+	run, err := s.Submit.Submit(ctx, req)
+	_, invalid := errors.AsType[*runner.InvalidError](err)
+	switch {
+	case errors.Is(err, ErrSettled):
+		s.chain.settle(st.task, keys...)
+		return nil
+	case invalid:
+		return s.settle(ctx, st, "skipped: "+err.Error())
+	case errors.Is(err, runner.ErrDraining):
+		return nil
+	case err != nil:
+		return err
+	}
+	s.log().Info("trigger fired", "task", st.task, "run", run.ID, "reason", req.Reason)
+	s.chain.began(st.task, run.ID, true)
+	s.chain.settle(st.task, keys...)
+	s.tell(ctx, NewEvent(TriggerFired, st.task, run.ID, req.Reason))
+	return s.supersede(ctx, st, run.ID)
+}
+
+// dropBuilt settles those intents that somebody's build has fulfilled in the
+// meantime.
+func (s *schedule) dropBuilt(ctx context.Context, st *start) error {
+	var left []Intent
+	for _, i := range st.intents {
+		built := false
+		if i.Kind == BaseImage {
+			var err error
+			if built, err = s.Images.Built(ctx, &i); err != nil {
+				return err
+			}
+		}
+		if !built {
+			left = append(left, i)
+			continue
+		}
+		if err := s.skip(ctx, &i, "skipped: the last build is on it already"); err != nil {
+			return err
+		}
+		s.chain.settle(i.Task, i.Key)
+	}
+	st.intents = left
+	return nil
+}
+
+// settle decides everything about a start without a run.
+func (s *schedule) settle(ctx context.Context, st *start, why string) error {
+	keys := st.keys()
+	for _, i := range st.superseded {
+		keys = append(keys, i.Key)
+	}
+	s.tell(ctx, NewEvent(TriggerSkipped, st.task, "", why))
+	err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()})
+	if err == nil {
+		s.chain.settle(st.task, keys...)
+	}
+	return err
+}
+
+func (s *schedule) supersede(ctx context.Context, st *start, run string) error {
+	if len(st.superseded) == 0 {
+		return nil
+	}
+	var keys []string
+	for _, i := range st.superseded {
+		keys = append(keys, i.Key)
+	}
+	why := "superseded by a newer commit, which run " + run + " builds"
+	s.tell(ctx, NewEvent(TriggerSkipped, st.task, run, why))
+	if err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()}); err != nil {
+		return err
+	}
+	s.chain.settle(st.task, keys...)
+	return nil
+}
+
+// tell writes events. That is not worth a run that does not start.
+func (s *schedule) tell(ctx context.Context, e runner.Event) {
+	if s.Events == nil {
+		return
+	}
+	if err := s.Events.AddEvents(ctx, e); err != nil {
+		s.log().Warn("event could not be written", "type", e.Type, "err", err)
+	}
+}
+
+func (s *Scheduler) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+func (st *start) keys() []string {
+	keys := make([]string, len(st.intents))
+	for i, in := range st.intents {
+		keys[i] = in.Key
+	}
+	return keys
+}
+
+// request is what the run asks for: the task's own, and what the intents say.
+func (st *start) request(t *runner.Task) (runner.Request, error) {
+	req, err := t.Request(runner.Overrides{})
+	if err != nil {
+		return req, err
+	}
+	req.Intents, req.Pins = st.keys(), map[string]string{}
+	var reasons []string
+	for _, i := range st.intents {
+		reasons = append(reasons, i.Reason)
+		req.Lineage = union(req.Lineage, i.Lineage)
+		maps.Copy(req.Pins, i.Pins)
+		req.Cause = mergeCause(req.Cause, i.Cause)
+		req.Untrusted = req.Untrusted || i.Untrusted
+		req.Source = cmp.Or(i.Source, req.Source)
+		req.Commit, req.Branch = cmp.Or(i.Commit, req.Commit), cmp.Or(i.Branch, req.Branch)
+		req.GitTag, req.Repository = cmp.Or(i.GitTag, req.GitTag), cmp.Or(i.Repository, req.Repository)
+	}
+	if req.Cause == nil { // whatever it was, it was no person
+		req.Cause = &runner.Cause{}
+	}
+	req.Reason = strings.Join(slices.Compact(reasons), "; ")
+	if st.held >= time.Second && st.holder != "" {
+		req.Reason += fmt.Sprintf(", held %v for build of %s", st.held.Round(time.Second), st.holder)
+	}
+	req.TriggeredBy = st.intents[0].Reason
+	return req, nil
+}
+
+// mergeCause is the one cause that ACR's record of a run has room for: the
+// first, with the images of all.
+func mergeCause(a, b *runner.Cause) *runner.Cause {
+	if a == nil || b == nil || a.Image == nil || b.Image == nil {
+		return cmp.Or(a, b)
+	}
+	image := *a.Image
+	image.Images = slices.Clone(image.Images)
+	for _, i := range b.Image.Images {
+		same := func(o runner.UpdatedImage) bool {
+			return o.Registry == i.Registry && o.Repository == i.Repository && o.Tag == i.Tag
+		}
+		image.Images = append(slices.DeleteFunc(image.Images, same), i)
+	}
+	return &runner.Cause{Image: &image}
+}
+
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}

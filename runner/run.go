@@ -47,6 +47,11 @@ type Request struct {
 	// Cause what started the run if nobody has.
 	Task  string
 	Cause *Cause
+	// Reason says the cause to people, and what was waited for.
+	Reason string
+	// Intents are the keys of what made Task run: AddRun decides them in the
+	// transaction that queues the run.
+	Intents []string
 	// TaskLimit is how many runs of the task may execute at a time; 0 is no
 	// limit.
 	TaskLimit int
@@ -96,11 +101,6 @@ type Request struct {
 	// TriggeredBy and the like fill {{.Run}}.
 	TriggeredBy, GitTag, Commit, Branch, Repository string
 
-	// Reason says for people why the run starts by itself, and Intents are
-	// the keys of the triggers' intents that it fulfils: a store settles them
-	// when it queues the run.
-	Reason  string
-	Intents []string
 	// Pins are images that builds must resolve to these digests, by
 	// reference.
 	Pins map[string]string

@@ -12,9 +12,9 @@ var (
 	// was taken for dead, or the run has ended without it. Whoever executes
 	// it here must stop, and must not write.
 	ErrFenced = errors.New("the run was taken over")
-	// ErrSettled says that what the run was to fulfil was decided by somebody
-	// else. There is no run.
-	ErrSettled = errors.New("the trigger's intents are settled already")
+	// ErrDecided says that an intent of Request.Intents is unknown, or was
+	// answered by somebody else. The run was not queued.
+	ErrDecided = errors.New("what the run is for was decided already")
 	// ErrNoSpace says that the disk or the database is full. Nothing of what
 	// was asked has happened; it may work later.
 	ErrNoSpace = errors.New("no space is left for state: free some, or wait until old runs are removed")
@@ -35,8 +35,8 @@ type Store interface {
 // here is Public.
 type Records interface {
 	// AddRun gives the run an id, calls ready, and queues the run with the
-	// events that ready returns, unless ready fails. The request's Intents
-	// are settled with it; if one is already, the error is ErrSettled.
+	// events that ready returns, unless ready fails. It is ErrDecided if
+	// not all of the request's Intents are undecided.
 	AddRun(ctx context.Context, r *Run, ready func(*Run) ([]Event, error)) error
 	// ChangeRun reads a run, lets change change it, and saves it with the
 	// events that change returns, unless change fails. Change must not touch

@@ -71,15 +71,19 @@ type Decision struct {
 }
 
 // Intents keep intents until they are decided, and remember what they became.
-// Each method is one transaction. internal/store implements it.
+// Each method is one transaction, which also writes the events that report it.
+// internal/store implements it.
+//
+// A run that answers intents names them in [runner.Request.Intents]: they are
+// decided in the transaction that queues it, or it is not queued, with
+// [runner.ErrDecided].
 type Intents interface {
 	// Intend keeps intents that are not known yet, and says how many were new.
 	Intend(ctx context.Context, all ...Intent) (int, error)
 	// Open lists those that are undecided, oldest first.
 	Open(ctx context.Context) ([]Intent, error)
-	// Decide settles intents of a task by their keys, without a run. Those
-	// that a run fulfils are settled by whoever queues it, in the transaction
-	// that does: runner.Request names them.
+	// Decide settles those of a task that have these keys and are undecided.
+	// Its Run, if any, is one that is there already.
 	Decide(ctx context.Context, task string, keys []string, d Decision) error
 	// Decided lists what became of a task's intents, the newest first.
 	Decided(ctx context.Context, task string, limit int) ([]Settled, error)

@@ -3,7 +3,6 @@ package triggers
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"crypto/rand"
 
 	"acrd/runner"
 )
@@ -30,7 +27,7 @@ type Scheduler struct {
 	Runs    Runs
 	Submit  Submitter
 	Images  Images
-	// Events, if not nil, gets what happens to triggers.
+	// Events, if not nil, is told which tasks are held.
 	Events Events
 	// Quiet is how long a base image has to be left alone before it counts, 0
 	// means 5 s and less than that not at all; Most is how long that may be
@@ -55,15 +52,11 @@ type Tasks interface {
 	Task(ctx context.Context, name string) (*runner.Task, error)
 }
 
-// A Submitter queues runs. A request with Intents is queued only if none of
-// them has been settled, which happens in the same transaction; otherwise the
-// error is ErrSettled.
+// A Submitter queues runs. If somebody else has decided the request's Intents,
+// it is runner.ErrDecided.
 type Submitter interface {
 	Submit(ctx context.Context, req runner.Request) (*runner.Run, error)
 }
-
-// ErrSettled says that intents were decided by somebody else.
-var ErrSettled = runner.ErrSettled
 
 // Runs are what the scheduler sees of runs of tasks.
 type Runs interface {
@@ -97,26 +90,6 @@ type Images interface {
 // Events take what others are to be told.
 type Events interface {
 	AddEvents(ctx context.Context, events ...runner.Event) error
-}
-
-// The types of events about triggers. Their subject is a task.
-const (
-	TriggerFired     = "trigger.fired"
-	TriggerHeld      = "trigger.held"
-	TriggerSkipped   = "trigger.skipped"
-	TriggerSuspended = "trigger.suspended"
-)
-
-// NewEvent is an event about a trigger of a task. What it says anybody may
-// read.
-func NewEvent(what, task, run, why string) runner.Event {
-	now := time.Now()
-	data, _ := json.Marshal(struct { // cannot fail: only plain values
-		Task string `json:"task"`
-		Run  string `json:"runId,omitempty"`
-		Why  string `json:"reason"`
-	}{task, run, why})
-	return runner.Event{ID: rand.Text(), Type: what, Subject: task, Time: now, Data: data}
 }
 
 // overlap is how far back runs are looked for again that have ended: clocks of
@@ -202,7 +175,7 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	}
 	starts, holds, again := s.chain.next(time.Now())
 	for _, h := range holds {
-		s.tell(ctx, NewEvent(TriggerHeld, h.task, "", "held for a build of "+h.holder))
+		s.tell(ctx, NewEvent(Held, Intent{Task: h.task}, Decision{Why: "held for build of " + h.holder}, time.Now()))
 	}
 	for _, st := range starts {
 		if err := s.start(ctx, &st); err != nil {
@@ -291,7 +264,6 @@ func (s *schedule) consider(ctx context.Context, i Intent) error {
 }
 
 func (s *schedule) skip(ctx context.Context, i *Intent, why string) error {
-	s.tell(ctx, NewEvent(TriggerSkipped, i.Task, "", why))
 	return s.Intents.Decide(ctx, i.Task, []string{i.Key}, Decision{Why: why, At: time.Now()})
 }
 
@@ -318,7 +290,7 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 	run, err := s.Submit.Submit(ctx, req)
 	_, invalid := errors.AsType[*runner.InvalidError](err)
 	switch {
-	case errors.Is(err, ErrSettled):
+	case errors.Is(err, runner.ErrDecided):
 		s.chain.settle(st.task, keys...)
 		return nil
 	case invalid:
@@ -331,7 +303,6 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 	s.log().Info("trigger fired", "task", st.task, "run", run.ID, "reason", req.Reason)
 	s.chain.began(st.task, run.ID, true)
 	s.chain.settle(st.task, keys...)
-	s.tell(ctx, NewEvent(TriggerFired, st.task, run.ID, req.Reason))
 	return s.supersede(ctx, st, run.ID)
 }
 
@@ -366,7 +337,6 @@ func (s *schedule) settle(ctx context.Context, st *start, why string) error {
 	for _, i := range st.superseded {
 		keys = append(keys, i.Key)
 	}
-	s.tell(ctx, NewEvent(TriggerSkipped, st.task, "", why))
 	err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()})
 	if err == nil {
 		s.chain.settle(st.task, keys...)
@@ -383,7 +353,6 @@ func (s *schedule) supersede(ctx context.Context, st *start, run string) error {
 		keys = append(keys, i.Key)
 	}
 	why := "superseded by a newer commit, which run " + run + " builds"
-	s.tell(ctx, NewEvent(TriggerSkipped, st.task, run, why))
 	if err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()}); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var layers = map[string][]string{
 	"internal/contexts":   {"internal/mounts"},
 	"internal/mounts":     {},
 	"internal/logs":       {"runner", "steps"},
-	"internal/store":      {"runner", "steps", "internal/api", "internal/secrets"},
+	"internal/store":      {"runner", "steps", "triggers", "internal/api", "internal/secrets"},
 	"internal/api":        {"runner", "steps", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
@@ -36,8 +36,10 @@ var layers = map[string][]string{
 	"runner/mask":         {},
 	"triggers":            {"runner", "steps"},
 
+	"triggers/triggerstest": {"runner", "steps", "triggers"},
+
 	"internal/secrets/keyvault": {"internal/secrets"},
-	"internal/store/storetest":  {"runner", "steps", "internal/store", "internal/api", "internal/secrets"},
+	"internal/store/storetest":  {"runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 

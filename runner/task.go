@@ -147,7 +147,31 @@ type TimerTrigger struct {
 	Name     string     `json:"name"`
 	Schedule string     `json:"schedule"`
 	Status   TaskStatus `json:"status,omitempty"`
+	// TimeZone is where the schedule's times are read, such as
+	// Europe/Berlin; empty is UTC. ACR has no such field, nor the next two.
+	TimeZone string `json:"timeZone,omitempty"`
+	// CatchUp says what becomes of times that nobody was there for; empty is
+	// CatchUpLatest.
+	CatchUp string `json:"catchUp,omitempty"`
+	// Overlap says what becomes of a time at which the timer's last run has
+	// not ended; empty is OverlapAllow.
+	Overlap string `json:"overlap,omitempty"`
 }
+
+// What timers do about times that were missed.
+const (
+	CatchUpSkip   = "skip"
+	CatchUpLatest = "latest"
+	CatchUpAll    = "all"
+)
+
+// What timers do about runs that have not ended.
+const (
+	OverlapAllow   = "allow"
+	OverlapSkip    = "skip"
+	OverlapQueue   = "queue"
+	OverlapReplace = "replace"
+)
 
 // Events of a source trigger.
 const (

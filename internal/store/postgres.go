@@ -82,6 +82,8 @@ const channel = "acrd"
 const (
 	callQueue  = "queue"  // there may be something to take
 	callOthers = "others" // somebody wants something of another daemon
+	// an intent is new, a look is asked for, or a task has changed
+	callTriggers = "triggers"
 )
 
 // call tells other daemons; at most once in a while, for PostgreSQL takes a
@@ -173,15 +175,19 @@ func (db *DB) hearNotices(ctx context.Context) error {
 	}
 	db.queue.ring() // what was called before is not heard
 	db.others.ring()
+	db.triggers.ring()
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		if n.Payload == callOthers {
+		switch n.Payload {
+		case callOthers:
 			db.others.ring()
-			continue
+		case callTriggers:
+			db.triggers.ring()
+		default:
+			db.queue.ring()
 		}
-		db.queue.ring()
 	}
 }

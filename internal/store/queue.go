@@ -121,6 +121,7 @@ func (db *DB) SaveRun(ctx context.Context, r *runner.Run, events ...runner.Event
 		return insertEvents(ctx, t, events)
 	})
 	if err == nil && r.Status.Final() { // a limit may have room now
+		db.triggers.ring()
 		db.queue.ring()
 		db.call(callQueue)
 	}

@@ -38,6 +38,9 @@ func (db *DB) AddRun(ctx context.Context, r *runner.Run, ready func(*runner.Run)
 		if err := insertRun(ctx, t, seq, r, sealed); err != nil {
 			return err
 		}
+		if err := db.answer(ctx, t, r); err != nil {
+			return err
+		}
 		return insertEvents(ctx, t, events)
 	})
 	if err == nil {

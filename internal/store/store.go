@@ -53,6 +53,7 @@ type DB struct {
 	ids         ids
 	queue       bell // rung when there may be something to take
 	others      bell // rung when another daemon has asked for something
+	triggers    bell // rung when triggers have something to do
 	notify      chan string
 	listen      *pgx.ConnConfig // PostgreSQL's
 }

@@ -83,13 +83,15 @@ func (tb table[T]) save(ctx context.Context, db *DB, t *tx, name string, v T) er
 }
 
 func (tb table[T]) remove(ctx context.Context, db *DB, name string) error {
-	return db.change(ctx, tb.what(name), func(ctx context.Context, t *tx) error {
-		n, err := t.exec(ctx, "DELETE FROM "+tb.name+" WHERE name = $1", name)
-		if err == nil && n == 0 {
-			return sql.ErrNoRows
-		}
-		return err
-	})
+	return db.change(ctx, tb.what(name), func(ctx context.Context, t *tx) error { return tb.delete(ctx, t, name) })
+}
+
+func (tb table[T]) delete(ctx context.Context, t *tx, name string) error {
+	n, err := t.exec(ctx, "DELETE FROM "+tb.name+" WHERE name = $1", name)
+	if err == nil && n == 0 {
+		return sql.ErrNoRows
+	}
+	return err
 }
 
 // Task finds a task by its name; runner.ErrNotFound if there is none.
@@ -118,11 +120,15 @@ func (db *DB) ChangeTask(ctx context.Context, name string, change func(old *runn
 		if changed, err = change(old); err != nil {
 			return err
 		}
-		return taskTable.save(ctx, db, t, name, changed)
+		if err := taskTable.save(ctx, db, t, name, changed); err != nil {
+			return err
+		}
+		return saveTimers(ctx, t, changed)
 	})
 	if err != nil {
 		return nil, err
 	}
+	db.callTriggers()
 	return changed, nil
 }
 
@@ -138,9 +144,19 @@ func oldTask(ctx context.Context, db *DB, t *tx, name string) (*runner.Task, err
 	return taskTable.open(db, name, sealed)
 }
 
-// RemoveTask is runner.ErrNotFound if there is none.
+// RemoveTask is runner.ErrNotFound if there is none. What triggers know of the
+// task goes with it.
 func (db *DB) RemoveTask(ctx context.Context, name string) error {
-	return taskTable.remove(ctx, db, name)
+	err := db.change(ctx, taskTable.what(name), func(ctx context.Context, t *tx) error {
+		if err := taskTable.delete(ctx, t, name); err != nil {
+			return err
+		}
+		return removeTriggers(ctx, t, name)
+	})
+	if err == nil {
+		db.callTriggers()
+	}
+	return err
 }
 
 // TaskRun finds a task run by its name; runner.ErrNotFound if there is none.

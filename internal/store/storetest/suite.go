@@ -46,6 +46,13 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"task runs", taskRuns},
 		{"tokens", tokens},
 		{"secrets", sealedSecrets},
+		{"an intent is decided once", intents},
+		{"a run answers its intents", answers},
+		{"what is known of a task goes with it", forgotten},
+		{"watches", watches},
+		{"a look that is asked for is not lost", looks},
+		{"bases", bases},
+		{"deliveries", deliveries},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

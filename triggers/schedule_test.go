@@ -29,7 +29,7 @@ func lines(t testing.TB, name string, head bool) []string {
 	return all
 }
 
-func schedule(t testing.TB, fields, zone string) *Schedule {
+func mustParse(t testing.TB, fields, zone string) *Schedule {
 	t.Helper()
 	s, err := ParseSchedule(fields, zone)
 	if err != nil {
@@ -50,7 +50,7 @@ func instant(t testing.TB, text string) time.Time {
 func TestNextVectors(t *testing.T) {
 	for _, line := range lines(t, "next.tsv", true) {
 		f := strings.Split(line, "\t")
-		if got := schedule(t, f[1], "").Next(instant(t, f[0])); !got.Equal(instant(t, f[2])) {
+		if got := mustParse(t, f[1], "").Next(instant(t, f[0])); !got.Equal(instant(t, f[2])) {
 			t.Errorf("%q after %s is %s, want %s", f[1], f[0], got, f[2])
 		}
 	}
@@ -59,7 +59,7 @@ func TestNextVectors(t *testing.T) {
 func TestEquivalentVectors(t *testing.T) {
 	for _, line := range lines(t, "equivalent.tsv", true) {
 		a, b, _ := strings.Cut(line, "\t")
-		if schedule(t, a, "").spec != schedule(t, b, "").spec {
+		if mustParse(t, a, "").spec != mustParse(t, b, "").spec {
 			t.Errorf("%q is not %q", a, b)
 		}
 	}
@@ -90,7 +90,7 @@ func TestQuirkVectors(t *testing.T) {
 			}
 			continue
 		}
-		if schedule(t, text, "").spec != schedule(t, same[text], "").spec {
+		if mustParse(t, text, "").spec != mustParse(t, same[text], "").spec {
 			t.Errorf("%q is not %q: %s", text, same[text], meaning)
 		}
 	}
@@ -160,7 +160,7 @@ func TestScheduleTimes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := len(strings.Fields(test.want))
-			if got := next(schedule(t, test.fields, test.zone), instant(t, test.after), n); got != test.want {
+			if got := next(mustParse(t, test.fields, test.zone), instant(t, test.after), n); got != test.want {
 				t.Errorf("%s\n got %s\nwant %s", test.fields, got, test.want)
 			}
 		})

@@ -82,6 +82,9 @@ func (r *Runner) openLog(run *Run) (*transcript, Log) {
 		}
 	}
 	t := newTranscript(w.log, run)
+	if run.Request.Reason != "" {
+		t.notice("Reason: %s", run.Request.Reason)
+	}
 	if run.Requeued > 0 {
 		t.notice("This run has lost its daemon in progress; it starts again")
 	}

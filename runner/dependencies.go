@@ -30,18 +30,19 @@ type Reference struct {
 	Reference  string `json:"reference"`
 }
 
-const dockerHub = "registry.hub.docker.com"
+// DockerHub is ACR's name for it.
+const DockerHub = "registry.hub.docker.com"
 
 // NewReference takes a reference apart.
 func NewReference(ref, digest string) Reference {
-	r := Reference{Digest: digest, Registry: dockerHub}
+	r := Reference{Digest: digest, Registry: DockerHub}
 	rest := ref
 	if first, after, ok := strings.Cut(ref, "/"); ok && isHost(first) {
 		r.Registry, rest = first, after
 	}
 	switch r.Registry {
 	case "docker.io", "index.docker.io", "registry-1.docker.io":
-		r.Registry = dockerHub
+		r.Registry = DockerHub
 	}
 	rest, pinned, hasDigest := strings.Cut(rest, "@")
 	if hasDigest && digest == "" {
@@ -54,7 +55,7 @@ func NewReference(ref, digest string) Reference {
 	if r.Tag == "" && !hasDigest {
 		r.Tag = "latest"
 	}
-	if r.Registry == dockerHub && !strings.Contains(r.Repository, "/") {
+	if r.Registry == DockerHub && !strings.Contains(r.Repository, "/") {
 		r.Repository = "library/" + r.Repository
 	}
 	r.Reference = r.short()
@@ -73,7 +74,7 @@ func isHost(first string) bool {
 // of its own images the library.
 func (r *Reference) short() string {
 	name := r.Registry + "/" + r.Repository
-	if r.Registry == dockerHub {
+	if r.Registry == DockerHub {
 		name = strings.TrimPrefix(r.Repository, "library/")
 	}
 	if r.Tag != "" {

@@ -143,6 +143,7 @@ func (p *place) env(s *steps.Step, file *steps.File, run *Run) *steps.Env {
 		Engine: p.session, Sources: p.sources, Workspace: p.workspace, ContextKey: p.contextKey,
 		Notice: p.transcript.notice, Output: p.transcript.step(s.ID), Progress: p.transcript.progress(s.ID),
 		Registry: run.Request.Registry, Pushed: file.Pushes(), Secrets: p.secrets,
+		Pins: run.Request.Pins,
 	}
 }
 

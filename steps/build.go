@@ -84,7 +84,7 @@ type BuildSSH struct {
 func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	op := &BuildOp{
 		Step: s.ID, BuildOptions: b.Options.onHost(env.Workspace), Workspace: env.Workspace,
-		ContextKey: env.ContextKey, Progress: env.Progress, SecretValues: b.secretValues(s, env),
+		ContextKey: env.ContextKey, Progress: env.Progress, SecretValues: b.secretValues(s, env), Pins: env.Pins,
 		Pushed: slices.ContainsFunc(b.Options.Tags, func(t string) bool { return slices.Contains(env.Pushed, normalTag(t)) }),
 	}
 	op.CacheRef = b.cacheRef(s, env)
@@ -106,7 +106,7 @@ func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	env.Notice("Launching container with name: %s", s.ID)
 	image, err := env.Engine.Build(ctx, op, env.Output)
 	if image != nil {
-		image.Commit = result.Commit
+		image.Commit, image.Platforms = result.Commit, op.Platforms
 		result.Images = append(result.Images, image)
 	}
 	if err == nil {

@@ -94,6 +94,9 @@ type BuildOp struct {
 	Pushed bool
 	// SecretValues are those of --secret that are not in files, by id.
 	SecretValues map[string][]byte
+	// Pins are images, by reference, that the build must resolve to these
+	// digests, unless the run itself or Contexts has something for the name.
+	Pins map[string]string
 }
 
 // An ExecOp is one docker run.
@@ -153,6 +156,8 @@ type Image struct {
 	// every other image that the build needed.
 	Runtime   *Dependency
 	BuildTime []Dependency
+	// Platforms are those that were asked for; none is the engine's own.
+	Platforms []string
 	// Commit is what a git context of the build was at.
 	Commit string
 	Built  time.Time

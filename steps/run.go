@@ -38,6 +38,8 @@ type Env struct {
 	Pushed []string
 	// Secrets are values for the secrets of steps and builds, by id.
 	Secrets map[string][]byte
+	// Pins are images that builds must resolve to these digests.
+	Pins map[string]string
 }
 
 // Sources gets remote build contexts.

@@ -151,3 +151,8 @@ func (w *walk) leave(task string) {
 		}
 	}
 }
+
+// equal says that nobody builds on others than before.
+func (g *Graph) equal(o *Graph) bool {
+	return maps.EqualFunc(g.Makes, o.Makes, slices.Equal) && maps.EqualFunc(g.Uses, o.Uses, slices.Equal)
+}

@@ -138,6 +138,9 @@ func (s *workshop) built(op *steps.BuildOp, in *inputs, done *solved) (*steps.Im
 			return nil, fmt.Errorf("read what the build resolved: %w", err)
 		}
 	}
+	for ref, digest := range op.Pins {
+		resolved = append(resolved, control.Resolved{Ref: ref, Digest: digest})
+	}
 	s.dependencies(image, in.scan, resolved)
 	return image, nil
 }
@@ -285,6 +288,9 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 	}
 	if err := attestations(a, op.Attests); err != nil {
 		return nil, err
+	}
+	for ref, digest := range op.Pins {
+		a["context:"+familiar(ref)] = "docker-image://" + ref + "@" + digest
 	}
 	maps.Copy(a, s.ownContexts())
 	return a, s.namedContexts(a, op, in)

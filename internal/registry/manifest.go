@@ -56,7 +56,9 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		return
 	}
 	if l.Subject == nil {
-		r.backend.serve(&response{ResponseWriter: w}, req)
+		answer := &response{ResponseWriter: w}
+		answer.created = func() { r.tagged(rt, body) }
+		r.backend.serve(answer, req)
 		return
 	}
 	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
@@ -69,6 +71,17 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		return
 	}
 	r.putReferrer(&response{ResponseWriter: w, subject: l.Subject.Digest.String()}, req, rt.name, l.describe(mediaType, body))
+}
+
+// tagged reports a manifest that was put by its tag. A referrer is none that
+// anybody builds on.
+func (r *Registry) tagged(rt route, body []byte) {
+	if r.pushed == nil {
+		return
+	}
+	if _, err := digest.Parse(rt.ref); err != nil {
+		r.pushed(rt.name, rt.ref, digest.FromBytes(body).String())
+	}
 }
 
 // readManifest reads the whole body or says why not.

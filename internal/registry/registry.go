@@ -40,12 +40,17 @@ type Options struct {
 	// Open takes that logger over, so it is the Log of the last Open that
 	// counts, and what other users of logrus write arrives there too.
 	Log *slog.Logger
+
+	// Pushed, if not nil, is called when a tag was set, before the client has
+	// its answer; so it must not take long.
+	Pushed func(name, tag, digest string)
 }
 
 // Registry is an open registry. Its methods are safe for concurrent use.
 type Registry struct {
 	log     *slog.Logger
 	backend *backend
+	pushed  func(name, tag, digest string)
 
 	// referrers may name manifests that do not exist (any more), but names
 	// every one that does: an entry is written before its manifest, and removed
@@ -84,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
 	}
-	r := &Registry{log: o.Log, backend: b, referrers: refs}
+	r := &Registry{log: o.Log, backend: b, referrers: refs, pushed: o.Pushed}
 	r.shut = sync.OnceValue(func() error { return errors.Join(b.close(), refs.close()) })
 	return r, nil
 }

@@ -6,6 +6,7 @@ import "net/http"
 type response struct {
 	http.ResponseWriter
 	subject string // told in OCI-Subject when the answer is 201
+	created func() // called before that answer, if not nil
 
 	status  int // that was sent, 0 before
 	muffled bool
@@ -28,6 +29,9 @@ func (w *response) WriteHeader(status int) {
 	}
 	if status == http.StatusCreated && w.subject != "" {
 		w.Header().Set("OCI-Subject", w.subject)
+	}
+	if status == http.StatusCreated && w.created != nil {
+		w.created()
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

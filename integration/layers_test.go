@@ -40,6 +40,7 @@ var layers = map[string][]string{
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 	"internal/store/storetest":  {"runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
+	"internal/images":           {"triggers"},
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 

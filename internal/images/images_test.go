@@ -1,0 +1,90 @@
+package images
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"acrd/internal/registry"
+	"acrd/triggers"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+func own(t *testing.T, pushed func(name, tag, digest string)) *Client {
+	t.Helper()
+	r, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), Pushed: pushed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return &Client{Own: "localhost:5000", Handler: r}
+}
+
+// TestIndex: attestations are no platforms, and a push by tag is told.
+func TestIndex(t *testing.T) {
+	var told []string
+	c := own(t, func(name, tag, digest string) { told = append(told, name+":"+tag+"@"+digest) })
+	image, err := random.Image(100, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, _ := image.Digest()
+	about, _ := random.Image(50, 1)
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}}},
+		mutate.IndexAddendum{Add: about, Descriptor: v1.Descriptor{
+			Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}, Annotations: map[string]string{attestation: "attestation-manifest"},
+		}},
+	)
+	ref, _ := name.NewTag("localhost:5000/base/os:1", name.Insecure)
+	if err := remote.WriteIndex(ref, index, remote.WithTransport(inside{c.Handler})); err != nil {
+		t.Fatal(err)
+	}
+	whole, _ := index.Digest()
+	got, err := c.Image(t.Context(), "localhost:5000/base/os:1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &triggers.Image{Digest: whole.String(), Platforms: map[string]string{"linux/arm64/v8": digest.String()}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got.For("linux/arm64") != digest.String() || got.For("linux/amd64") != "" {
+		t.Errorf("platforms: %v", got)
+	}
+	head, err := c.Head(t.Context(), "localhost:5000/base/os:1", nil)
+	if err != nil || head != whole.String() {
+		t.Errorf("HEAD is %q, %v", head, err)
+	}
+	if diff := cmp.Diff([]string{"base/os:1@" + whole.String()}, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRefusal: what a registry says is told, with how long it wants to be left
+// alone.
+func TestRefusal(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		w.Header().Set("Retry-After", "90")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	t.Cleanup(s.Close)
+	host := strings.TrimPrefix(s.URL, "http://")
+	_, err := (&Client{PlainHTTP: []string{host}}).Head(t.Context(), host+"/a:1", nil)
+	refused, ok := err.(*triggers.StatusError) //nolint:errorlint // as it is
+	if !ok || refused.Status != http.StatusTooManyRequests || refused.After != 90*time.Second {
+		t.Errorf("got %v", err)
+	}
+}

@@ -30,6 +30,7 @@ import (
 	"acrd/internal/store"
 	"acrd/internal/traces"
 	"acrd/runner"
+	"acrd/triggers"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -41,6 +42,8 @@ type daemonOptions struct {
 	engine                string // address of a remote BuildKit; empty is the child
 	hosts                 []string
 	slots                 int
+	automatic             int           // runs that triggers may start; 0 is one less than slots
+	quiet                 time.Duration // see triggers.Scheduler
 	drain                 time.Duration
 	hurry                 <-chan struct{} // ends the drain
 	records               storeValues
@@ -66,6 +69,8 @@ type daemon struct {
 	daemonOptions
 	tcp, unix, inner net.Listener // inner serves the registry alone, for runs that are allowed in
 	registry         *registry.Registry
+	bases            *triggers.Bases
+	scheduler        *triggers.Scheduler
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -202,7 +207,7 @@ func (d *daemon) host() string {
 
 func (d *daemon) openParts(ctx context.Context) error {
 	var err error
-	if d.registry, err = registry.Open(ctx, registry.Options{Dir: d.path("registry"), Log: d.log}); err != nil {
+	if d.registry, err = registry.Open(ctx, registry.Options{Dir: d.path("registry"), Log: d.log, Pushed: d.pushed}); err != nil {
 		return err
 	}
 	d.later(d.registry.Close)
@@ -235,6 +240,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	if err := d.placeRunner(d.runner); err != nil {
 		return err
 	}
+	d.openTriggers()
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
@@ -338,6 +344,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return d.store.Serve(httpCtx) })
+	d.serveTriggers(gctx, g)
 	g.Go(func() error {
 		d.housekeeping.serve(httpCtx)
 		return nil

@@ -43,6 +43,8 @@ everything at once.`)
 	fs.StringVar(&o.engine, "engine", "", "address of a remote BuildKit, tcp://HOST:PORT or unix://PATH, instead of the engine that is built in")
 	fs.StringVar(&allowHosts, "host-name", "", "further names under which clients reach this daemon, with commas")
 	fs.IntVar(&o.slots, "max-runs", defaultSlots(), "runs that execute at a time")
+	fs.IntVar(&o.automatic, "max-automatic-runs", 0, "runs that triggers may have in the queue and executing at a time (default one less than --max-runs)")
+	fs.DurationVar(&o.quiet, "base-image-quiet", 5*time.Second, "time for which a base image has to be left alone before what builds on it is built; 0 is none")
 	fs.DurationVar(&o.drain, "drain-timeout", time.Minute, "time that runs get to finish after SIGTERM")
 	fs.StringVar(&o.subnets, "subnets", "", "range that runs get their addresses from (default 172.28.0.0/14)")
 	fs.StringSliceVar(&o.plainHTTP, "plain-http", nil, "registries that speak HTTP without TLS, HOST:PORT (repeat)")
@@ -69,6 +71,9 @@ everything at once.`)
 		return &usageError{"--tls-cert and --tls-key belong together"}
 	case certificate.CertFile != "":
 		o.certificate = certificate
+	}
+	if o.quiet == 0 {
+		o.quiet = -1
 	}
 	if o.secrets, err = secretSources.read(); err != nil {
 		return err

@@ -81,7 +81,7 @@ func taskTable(tasks ...*api.Task) table {
 	t := table{head: []string{"NAME", "PLATFORM", "STATUS", "SOURCE REPOSITORY", "TRIGGERS"}}
 	for _, task := range tasks {
 		p := task.Properties
-		t.add(task.Name, p.Platform.OS, string(p.Status), sourceRepository(p.Step.ContextPath), strings.Join(triggers(p.Trigger), ", "))
+		t.add(task.Name, p.Platform.OS, string(p.Status), sourceRepository(p.Step.ContextPath), strings.Join(triggerKinds(p.Trigger), ", "))
 	}
 	return t
 }
@@ -93,8 +93,8 @@ func sourceRepository(context string) string {
 	return context
 }
 
-// triggers are the kinds of triggers that are enabled.
-func triggers(t *runner.TaskTrigger) []string {
+// triggerKinds are the kinds of triggers that are enabled.
+func triggerKinds(t *runner.TaskTrigger) []string {
 	if t == nil {
 		return nil
 	}

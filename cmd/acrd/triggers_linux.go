@@ -1,0 +1,36 @@
+package main
+
+import (
+	"cmp"
+	"context"
+
+	"acrd/internal/images"
+	"acrd/triggers"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// openTriggers makes what starts runs by itself.
+func (d *daemon) openTriggers() {
+	d.bases = &triggers.Bases{
+		Store: d.store, Tasks: d.store, Records: d.store, Intents: d.store, Events: d.store, Own: d.host(), Log: d.log,
+		Registries: &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP},
+	}
+	d.scheduler = &triggers.Scheduler{
+		Intents: d.store, Tasks: d.store, Runs: d.store, Submit: d.runner, Images: d.bases, Events: d.store,
+		Quiet: d.quiet, Limit: cmp.Or(d.automatic, max(1, d.slots-1)), Changed: d.store.TriggersChanged, Log: d.log,
+	}
+}
+
+// pushed is called by the registry. It has no clients before all is open.
+func (d *daemon) pushed(name, tag, _ string) { d.bases.Pushed(name, tag) }
+
+// serveTriggers ends with ctx, as the runner stops taking runs then: intents
+// that are open wait for the next daemon.
+func (d *daemon) serveTriggers(ctx context.Context, g *errgroup.Group) {
+	if !d.followed {
+		return // it is there for one command
+	}
+	g.Go(func() error { return d.bases.Serve(ctx) })
+	g.Go(func() error { return d.scheduler.Serve(ctx) })
+}

@@ -1,0 +1,192 @@
+package integration
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"acrd/internal/api"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// A chain is a daemon with tasks whose images build on each other.
+type chain struct {
+	*daemon
+	dir string
+}
+
+// newChain makes a task for each Dockerfile, by the names of their images.
+func newChain(t testing.TB, flags []string, dockerfiles map[string]string) *chain {
+	t.Helper()
+	c := &chain{daemon: start(t, flags...)}
+	c.dir = c.folder(nil)
+	var files bytes.Buffer
+	packed := gzip.NewWriter(&files)
+	archive := tar.NewWriter(packed)
+	for image, text := range dockerfiles {
+		text = strings.ReplaceAll(text, "REGISTRY", c.registry)
+		if err := archive.WriteHeader(&tar.Header{Name: image + ".Dockerfile", Mode: 0o644, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = archive.Close(), packed.Close()
+	source, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer(files.Bytes(), "application/vnd.oci.image.layer.v1.tar+gzip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.push("source:1", source)
+	for image := range dockerfiles {
+		c.succeed(c.acrd(c.dir, "task", "create", "-n", "task-"+image, "-c", "oci://"+c.registry+"/source:1", "-f", image+".Dockerfile",
+			"-t", image+":1", "--base-image-trigger-type", "All"))
+	}
+	return c
+}
+
+// push puts an image into the registry.
+func (c *chain) push(image string, content v1.Image) string {
+	c.Helper()
+	ref, err := name.ParseReference(c.registry + "/" + image)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := remote.Write(ref, content); err != nil {
+		c.Fatal(err)
+	}
+	digest, err := content.Digest()
+	if err != nil {
+		c.Fatal(err)
+	}
+	return digest.String()
+}
+
+// some is an image that is unlike all others.
+func (c *chain) some() v1.Image {
+	c.Helper()
+	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH})
+	if err == nil {
+		var layer v1.Layer
+		if layer, err = random.Layer(200, types.DockerLayer); err == nil {
+			image, err = mutate.AppendLayers(image, layer)
+		}
+	}
+	if err != nil {
+		c.Fatal(err)
+	}
+	return image
+}
+
+// first builds everything, in this order.
+func (c *chain) first(images ...string) {
+	c.Helper()
+	for _, image := range images {
+		c.succeed(c.acrd(c.dir, "task", "run", "-n", "task-"+image))
+	}
+}
+
+// runs are those that triggers have started, the oldest first.
+func (c *chain) runs() []*api.Run {
+	c.Helper()
+	var all []*api.Run
+	r := c.succeed(c.acrd(c.dir, "task", "list-runs", "--top", "100", "-o", "json"))
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
+		c.Fatal(err)
+	}
+	slices.Reverse(all)
+	return slices.DeleteFunc(all, func(r *api.Run) bool { return r.Properties.Image == nil })
+}
+
+// settle waits until nothing more happens, and returns the runs.
+func (c *chain) settle(want int) []*api.Run {
+	c.Helper()
+	var last []*api.Run
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		last = c.runs()
+		open := slices.ContainsFunc(last, func(r *api.Run) bool { return r.Properties.FinishTime == nil })
+		if len(last) >= want && !open {
+			break
+		}
+	}
+	time.Sleep(1500 * time.Millisecond) // one too many would come now
+	return c.runs()
+}
+
+func tasksOf(runs []*api.Run) []string {
+	var all []string
+	for _, r := range runs {
+		all = append(all, strings.TrimPrefix(r.Properties.Task, "task-"))
+	}
+	return all
+}
+
+var diamond = map[string]string{
+	"a": "FROM REGISTRY/base/os:1\nCOPY a.Dockerfile /\n",
+	"b": "FROM REGISTRY/a:1\nCOPY b.Dockerfile /\n",
+	"c": "FROM REGISTRY/a:1\nCOPY c.Dockerfile /\n",
+	"d": "FROM REGISTRY/b:1\nCOPY --from=REGISTRY/c:1 /c.Dockerfile /\nCOPY d.Dockerfile /\n",
+}
+
+// TestChain: a <- b, c <- d. One push below them is four builds, in order, each
+// on what the one before has made; the same again is none.
+func TestChain(t *testing.T) {
+	need(t)
+	c := newChain(t, []string{"--base-image-quiet", "0"}, diamond)
+	c.push("base/os:1", c.some())
+	c.first("a", "b", "c", "d")
+	if runs := c.settle(0); len(runs) != 0 {
+		t.Fatalf("before any change %v were built", tasksOf(runs))
+	}
+	image := c.some()
+	digest := c.push("base/os:1", image)
+	runs := c.settle(4)
+	got := tasksOf(runs)
+	if len(got) != 4 || got[0] != "a" || got[3] != "d" {
+		t.Fatalf("built %v; want a, then b and c, then d", got)
+	}
+	made := map[string]string{"base/os": digest}
+	for _, r := range runs {
+		p := r.Properties
+		if p.Status != "Succeeded" {
+			t.Errorf("run %s of %s: %s %s", p.RunID, p.Task, p.Status, p.RunErrorMessage)
+		}
+		for _, i := range p.Image.Images {
+			if made[i.Repository] != i.Digest {
+				t.Errorf("%s was started by %s@%s; want %s", p.Task, i.Repository, i.Digest, made[i.Repository])
+			}
+		}
+		for _, d := range p.Dependencies {
+			for _, on := range append(d.BuildTime, *d.Runtime) {
+				if on.Digest != made[on.Repository] {
+					t.Errorf("%s was built on %s@%s; want %s", p.Task, on.Repository, on.Digest, made[on.Repository])
+				}
+			}
+		}
+		for _, i := range p.OutputImages {
+			made[i.Repository] = i.Digest
+		}
+	}
+	log := c.succeed(c.acrd(c.dir, "logs", runs[0].Properties.RunID)).stdout
+	if first, _, _ := strings.Cut(log, "\n"); !strings.Contains(first, "Reason: base image "+c.registry+"/base/os:1 sha256:") || !strings.Contains(first, "registry event") {
+		t.Errorf("the first line is %q", first)
+	}
+	c.push("base/os:1", image)
+	if again := c.settle(4); len(again) != 4 {
+		t.Errorf("the same again builds %v", tasksOf(again[4:]))
+	}
+}

@@ -29,7 +29,7 @@ var layers = map[string][]string{
 	"internal/mounts":     {},
 	"internal/logs":       {"runner", "steps"},
 	"internal/store":      {"runner", "steps", "triggers", "internal/api", "internal/secrets"},
-	"internal/api":        {"runner", "steps", "internal/logs", "internal/secrets"},
+	"internal/api":        {"runner", "steps", "triggers", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
 	"runner":              {"steps", "runner/mask"},
@@ -40,7 +40,7 @@ var layers = map[string][]string{
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 	"internal/store/storetest":  {"runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
-	"internal/images":           {"triggers"},
+	"internal/images":           {"triggers", "internal/registry"},
 	"internal/metrics":          {"runner", "steps"},
 	"internal/traces":           {"runner", "steps"},
 

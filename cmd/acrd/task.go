@@ -29,6 +29,8 @@ func taskCommands() []command {
 		{name: "update-run", summary: "Keep a run, or let it expire", run: updateRun},
 		{name: "cancel-run", summary: "Cancel a run", run: cancelRun},
 		{name: "logs", summary: "Show the log of a run of a task", run: showTaskLogs},
+		{name: "why", summary: "Say what starts a task, and why it did or did not", run: explainTask},
+		{name: "graph", summary: "Show which tasks build on images of which", run: drawTasks},
 		{name: "timer", summary: "Timers of a task", subs: timerCommands()},
 		{name: "credential", summary: "Registry credentials of a task", subs: credentialCommands()},
 		{name: "identity", summary: "Identities of a task, which open nothing here", subs: identityCommands()},

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"acrd/triggers"
 )
 
 // Find lists the newest runs that a $filter is for, at most top.
@@ -54,6 +56,18 @@ func (c *Client) PatchTask(ctx context.Context, name string, body any) (*Task, e
 // DeleteTask removes a task.
 func (c *Client) DeleteTask(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, ourRoot+"/tasks/"+url.PathEscape(name), nil, nil)
+}
+
+// Why explains what starts a task.
+func (c *Client) Why(ctx context.Context, name string) (*triggers.Explanation, error) {
+	var x triggers.Explanation
+	return &x, c.call(ctx, http.MethodGet, ourRoot+"/tasks/"+url.PathEscape(name)+"/why", nil, &x)
+}
+
+// TaskGraph is which tasks build on images of which.
+func (c *Client) TaskGraph(ctx context.Context) (*triggers.Picture, error) {
+	var p triggers.Picture
+	return &p, c.call(ctx, http.MethodGet, ourRoot+"/taskGraph", nil, &p)
 }
 
 // TaskRuns lists all task runs.

@@ -11,6 +11,7 @@ import (
 
 	"acrd/internal/secrets"
 	"acrd/runner"
+	"acrd/triggers"
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
@@ -81,6 +82,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		{Token{}, []string{"Token", "properties"}},
 		{secrets.Info{}, []string{"Secret", "properties"}},
 		{Task{}, []string{"Task", "properties"}},
+		{triggers.Explanation{}, []string{"Explanation", "properties"}},
+		{triggers.Picture{}, []string{"Picture", "properties"}},
 		{TaskProperties{}, []string{"Task", "properties", "properties", "properties"}},
 		{runner.TaskStep{}, []string{"TaskStep", "properties"}},
 		{runner.TaskTrigger{}, []string{"Trigger", "properties"}},

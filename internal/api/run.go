@@ -38,6 +38,7 @@ type RunProperties struct {
 
 	// Extra fields. QueuePosition is told of one run, not of many.
 	QueuePosition int                 `json:"queuePosition,omitempty"`
+	Reason        string              `json:"reason,omitempty"` // why it started by itself
 	FailedStep    string              `json:"failedStep,omitempty"`
 	ExitCode      *int                `json:"exitCode,omitempty"`
 	Steps         []Step              `json:"steps,omitempty"`
@@ -74,7 +75,7 @@ func newRun(base string, r *runner.Run) *Run {
 		CreateTime: moment(r.Created), StartTime: moment(r.Started), FinishTime: moment(r.Finished), LastUpdatedTime: moment(r.Updated),
 		Platform: platform(req.Platform), UpdateTriggerToken: req.UpdateTriggerToken, AgentPoolName: req.AgentPool,
 		RunErrorMessage: r.Err, ProvisioningState: provisioning(r.Status), IsArchiveEnabled: r.Archived,
-		FailedStep: r.FailedStep, ExitCode: r.ExitCode, Dependencies: r.Dependencies(),
+		Reason: req.Reason, FailedStep: r.FailedStep, ExitCode: r.ExitCode, Dependencies: r.Dependencies(),
 	}
 	if req.Cause != nil {
 		p.Cause = *req.Cause

@@ -50,6 +50,8 @@ type Server struct {
 	LogLink func(run string, expires time.Time) string
 	// Archives takes uploaded sources.
 	Archives *Archives
+	// Triggers explain themselves; nil has no triggers.
+	Triggers Triggers
 	// CheckSchedule refuses a timer's schedule; nil refuses none.
 	CheckSchedule func(schedule string) error
 	// Contexts receives uploads; it is mounted below the root at /contexts.
@@ -114,6 +116,8 @@ func (s *Server) routes() []route {
 		{"POST", root + "/taskRuns/{taskRun}/listDetails", s.showTaskRun},
 		// What follows is not Azure's.
 		{"POST", root + "/runs/{run}/rerun", s.rerun},
+		{"GET", root + "/tasks/{task}/why", s.why},
+		{"GET", root + "/taskGraph", s.taskGraph},
 		{"GET", root + "/runs/{run}/log", s.log},
 		{"GET", root + "/runs/{run}/progress", s.progress},
 		{"POST", root + "/sshAgents/{agent}", s.agents.park},

@@ -1,0 +1,317 @@
+package triggers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"acrd/runner"
+)
+
+// An Explainer says what starts a task, and why it did or did not.
+type Explainer struct {
+	Bases   *Bases
+	Intents Intents
+	Tasks   Tasks
+	Runs    Runs
+	// Timers may be nil.
+	Timers interface {
+		Timers(ctx context.Context) ([]TimerState, error)
+	}
+}
+
+// An Explanation is all that is known of a task's triggers.
+type Explanation struct {
+	Task    string `json:"task"`
+	Enabled bool   `json:"enabled"`
+	// Notes are what a person should know.
+	Notes        []string            `json:"notes,omitempty"`
+	Images       []WatchedImage      `json:"baseImages,omitempty"`
+	Repositories []WatchedRepository `json:"repositories,omitempty"`
+	Timers       []WatchedTimer      `json:"timers,omitempty"`
+	// Upstream are the tasks that it builds on, directly.
+	Upstream []string `json:"upstream,omitempty"`
+	// Waiting is what is noticed and not decided, Decided the latest that
+	// was, the newest first.
+	Waiting []Waiting `json:"waiting,omitempty"`
+	Decided []Outcome `json:"decisions,omitempty"`
+}
+
+// A WatchedImage is an image that the task's last build was on.
+type WatchedImage struct {
+	Image    string `json:"image"`
+	Role     string `json:"type"`
+	Platform string `json:"platform,omitempty"`
+	Digest   string `json:"digest,omitempty"`
+	Run      string `json:"runId,omitempty"`
+	// Watched says that a change of it starts a run.
+	Watched   bool      `json:"watched"`
+	Looked    time.Time `json:"lastLook,omitzero"`
+	Next      time.Time `json:"nextLook,omitzero"`
+	Err       string    `json:"error,omitempty"`
+	Suspended bool      `json:"suspended,omitempty"`
+}
+
+// A WatchedRepository is one that a source trigger looks at.
+type WatchedRepository struct {
+	Name      string            `json:"name"`
+	URL       string            `json:"repositoryUrl"`
+	Enabled   bool              `json:"enabled"`
+	Refs      map[string]string `json:"refs,omitempty"`
+	Looked    time.Time         `json:"lastLook,omitzero"`
+	Next      time.Time         `json:"nextLook,omitzero"`
+	Err       string            `json:"error,omitempty"`
+	Suspended bool              `json:"suspended,omitempty"`
+}
+
+// A WatchedTimer is a timer, and when it fires.
+type WatchedTimer struct {
+	Name     string    `json:"name"`
+	Schedule string    `json:"schedule"`
+	Enabled  bool      `json:"enabled"`
+	Last     time.Time `json:"lastFire,omitzero"`
+	Next     time.Time `json:"nextFire,omitzero"`
+}
+
+// Waiting is an intent that is not decided, and for whom it waits.
+type Waiting struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	For    string    `json:"for,omitempty"`
+}
+
+// An Outcome is what became of an intent.
+type Outcome struct {
+	At     time.Time `json:"at"`
+	Kind   Kind      `json:"kind"`
+	Reason string    `json:"reason"`
+	Run    string    `json:"runId,omitempty"`
+	Why    string    `json:"why,omitempty"`
+}
+
+// Why explains a task; runner.ErrNotFound if there is none.
+func (e *Explainer) Why(ctx context.Context, task string) (*Explanation, error) {
+	t, err := e.Tasks.Task(ctx, task)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Task: task, Enabled: t.Status.Active()}
+	for _, part := range []func(context.Context, *runner.Task, *Explanation) error{e.images, e.repositories, e.timers, e.waiting, e.decided} {
+		if err := part(ctx, t, x); err != nil {
+			return nil, err
+		}
+	}
+	if !x.Enabled {
+		x.Notes = append(x.Notes, "the task is disabled: nothing starts it")
+	}
+	return x, nil
+}
+
+func (e *Explainer) images(ctx context.Context, t *runner.Task, x *Explanation) error {
+	bases, err := e.Bases.Of(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	watches, err := e.Bases.Store.Watches(ctx, imageWatch)
+	if err != nil {
+		return err
+	}
+	trigger, err := e.Bases.trigger(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	for _, base := range bases {
+		if base.Role != Output {
+			x.Images = append(x.Images, watchedImage(base, trigger, watches))
+		}
+	}
+	switch {
+	case trigger == nil:
+		x.Notes = append(x.Notes, "there is no base image trigger, or it is disabled")
+	case len(bases) == 0:
+		x.Notes = append(x.Notes, "base images are known after the first successful build: run the task once")
+	}
+	g, err := e.Bases.draft(ctx)
+	if err != nil {
+		return err
+	}
+	x.Upstream = g.Up(t.Name)
+	for _, loop := range g.Loops() {
+		if slices.Contains(loop, t.Name) {
+			x.Notes = append(x.Notes, "the tasks "+strings.Join(loop, ", ")+" build on each other's images, in a circle: each is started once by a change, and not again by what follows from it")
+		}
+	}
+	return nil
+}
+
+func watchedImage(base Base, trigger *runner.BaseImageTrigger, watches []Watch) WatchedImage {
+	w := WatchedImage{
+		Image: familiar(base.Ref), Role: base.Role, Platform: base.Platform, Digest: base.Digest, Run: base.Run,
+		Watched: trigger != nil && base.Ref != "" && (base.Role == RunTime || trigger.Type == runner.AllBases),
+	}
+	for _, watch := range watches {
+		var seen Seen
+		if watch.ID != base.Ref || json.Unmarshal(watch.Doc, &seen) != nil {
+			continue
+		}
+		w.Looked, w.Next, w.Err, w.Suspended = seen.Looked, watch.Next, seen.Err, seen.Suspended
+	}
+	return w
+}
+
+// sourceWatch is the kind of watches of repositories.
+const sourceWatch = "repositories"
+
+// repositories joins the triggers with what looks at repositories remember.
+func (e *Explainer) repositories(ctx context.Context, t *runner.Task, x *Explanation) error {
+	if t.Trigger == nil || len(t.Trigger.Sources) == 0 {
+		return nil
+	}
+	watches, err := e.Bases.Store.Watches(ctx, sourceWatch)
+	if err != nil {
+		return err
+	}
+	for _, s := range t.Trigger.Sources {
+		w := WatchedRepository{Name: s.Name, URL: s.Repository.URL, Enabled: s.Status.Active()}
+		for _, watch := range watches {
+			w.add(watch)
+		}
+		x.Repositories = append(x.Repositories, w)
+	}
+	return nil
+}
+
+func (w *WatchedRepository) add(watch Watch) {
+	var seen struct {
+		URL       string            `json:"url"`
+		Refs      map[string]string `json:"refs"`
+		Looked    time.Time         `json:"looked"`
+		Err       string            `json:"error"`
+		Suspended time.Time         `json:"suspended"`
+	}
+	if json.Unmarshal(watch.Doc, &seen) != nil || bare(seen.URL) != bare(w.URL) {
+		return
+	}
+	w.Refs, w.Looked, w.Next, w.Err, w.Suspended = seen.Refs, seen.Looked, watch.Next, seen.Err, !seen.Suspended.IsZero()
+}
+
+// bare is a repository's URL without what does not tell it from others.
+func bare(url string) string {
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		url = rest
+	}
+	if at := strings.LastIndexByte(url, '@'); at >= 0 {
+		url = url[at+1:]
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.TrimRight(url, "/"), ".git"))
+}
+
+func (e *Explainer) timers(ctx context.Context, t *runner.Task, x *Explanation) error {
+	if t.Trigger == nil || len(t.Trigger.Timers) == 0 {
+		return nil
+	}
+	var states []TimerState
+	if e.Timers != nil {
+		var err error
+		if states, err = e.Timers.Timers(ctx); err != nil {
+			return err
+		}
+	}
+	for _, timer := range t.Trigger.Timers {
+		w := WatchedTimer{Name: timer.Name, Schedule: timer.Schedule, Enabled: timer.Status.Active()}
+		for _, s := range states {
+			if s.Task == t.Name && s.Timer.Name == timer.Name {
+				w.Last, w.Next = s.Last, s.Next
+			}
+		}
+		x.Timers = append(x.Timers, w)
+	}
+	return nil
+}
+
+func (e *Explainer) waiting(ctx context.Context, t *runner.Task, x *Explanation) error {
+	open, err := e.Intents.Open(ctx)
+	if err != nil {
+		return err
+	}
+	active, err := e.Runs.ActiveRuns(ctx)
+	if err != nil {
+		return err
+	}
+	pending := map[string]string{}
+	for _, i := range open {
+		pending[i.Task] = "task " + i.Task + ", which waits itself"
+	}
+	for _, r := range active {
+		pending[r.Task] = "run " + r.Run + " of task " + r.Task
+	}
+	g, err := e.Bases.draft(ctx)
+	if err != nil {
+		return err
+	}
+	blocker := cmp.Or(upstream(g, t.Name, pending), own(pending[t.Name]), "its turn")
+	for _, i := range open {
+		if i.Task == t.Name {
+			x.Waiting = append(x.Waiting, Waiting{Reason: i.Reason, Since: i.At, For: blocker})
+		}
+	}
+	return nil
+}
+
+// own is what a task has pending itself, if that is a run.
+func own(pending string) string {
+	if strings.HasPrefix(pending, "run ") {
+		return pending
+	}
+	return ""
+}
+
+// upstream is the nearest above a task that is pending.
+func upstream(g *Graph, task string, pending map[string]string) string {
+	seen := map[string]bool{task: true}
+	for queue := g.Up(task); len(queue) > 0; queue = queue[1:] {
+		u := queue[0]
+		if seen[u] {
+			continue
+		}
+		seen[u] = true
+		if p := pending[u]; p != "" {
+			return p
+		}
+		queue = append(queue, g.Up(u)...)
+	}
+	return ""
+}
+
+// latest is how many decisions are told.
+const latest = 10
+
+func (e *Explainer) decided(ctx context.Context, t *runner.Task, x *Explanation) error {
+	all, err := e.Intents.Decided(ctx, t.Name, latest)
+	for _, s := range all {
+		x.Decided = append(x.Decided, Outcome{At: s.Decision.At, Kind: s.Kind, Reason: s.Reason, Run: s.Run, Why: s.Why})
+	}
+	return err
+}
+
+// Graph is who builds on whom.
+func (e *Explainer) Graph(ctx context.Context) (*Picture, error) {
+	g, err := e.Bases.draft(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return g.Picture(), nil
+}
+
+// draft is the graph as it is, without saying whether it has changed.
+func (b *Bases) draft(ctx context.Context) (*Graph, error) {
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.graph, nil
+}

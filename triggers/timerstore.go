@@ -17,18 +17,19 @@ type TimerState struct {
 	// and there is none if Never.
 	Next  time.Time
 	Never bool
-	// Last is the time that it fired for last.
-	Last time.Time
+	// Last is the last time that it has dealt with, and Fired the last that
+	// it has fired for.
+	Last, Fired time.Time
 	// Held says that it is due and waits for its run to end.
 	Held bool
 }
 
-// A TimerMove is a step of a timer, and the intents that come of it: those to
-// run, and those that are skipped.
+// A TimerMove is a step of a timer, and the intents that come of it: those that
+// are skipped, and those to run.
 type TimerMove struct {
 	From, To TimerState
+	Skip     []Settled // before those of Fire
 	Fire     []Intent
-	Skip     []Settled
 }
 
 // A TimerStore keeps timers. Each method is one transaction. internal/store
@@ -39,10 +40,13 @@ type TimerStore interface {
 	SyncTimers(ctx context.Context) error
 	// Timers lists all timers that may run.
 	Timers(ctx context.Context) ([]TimerState, error)
-	// DueTimers lists those whose Next is not known, or not after now, in
-	// that order, at most limit.
+	// DueTimers lists those that are not held, whose Next is not known or not
+	// after now, in that order, at most limit.
 	DueTimers(ctx context.Context, now time.Time, limit int) ([]TimerState, error)
-	// NextTimer is the earliest Next after a time; zero if there is none.
+	// HeldTimers lists those that are held.
+	HeldTimers(ctx context.Context) ([]TimerState, error)
+	// NextTimer is the earliest Next after a time of those that are not
+	// held; zero if there is none.
 	NextTimer(ctx context.Context, after time.Time) (time.Time, error)
 	// MoveTimers makes the steps whose timers are where From says, and says
 	// which. Of several schedulers that try the same step, one succeeds.

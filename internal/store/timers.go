@@ -16,17 +16,17 @@ var _ triggers.TimerStore = (*DB)(nil)
 // never is next_at of a timer that does not fire any more.
 const never = -1
 
-const timerColumns = "task, name, doc, since, next_at, last_at, held"
+const timerColumns = "task, name, doc, since, next_at, last_at, fired_at, held"
 
 func scanTimer(row interface{ Scan(into ...any) error }) (triggers.TimerState, error) {
 	var s triggers.TimerState
 	var name string
 	var doc []byte
-	var since, next, last, held int64
-	if err := row.Scan(&s.Task, &name, &doc, &since, &next, &last, &held); err != nil {
+	var since, next, last, fired, held int64
+	if err := row.Scan(&s.Task, &name, &doc, &since, &next, &last, &fired, &held); err != nil {
 		return s, err
 	}
-	s.Since, s.Last, s.Held = moment(since), moment(last), held != 0
+	s.Since, s.Last, s.Fired, s.Held = moment(since), moment(last), moment(fired), held != 0
 	if s.Never = next == never; !s.Never {
 		s.Next = moment(next)
 	}
@@ -62,13 +62,18 @@ func (db *DB) TimersOf(ctx context.Context, task string) ([]triggers.TimerState,
 
 // DueTimers implements triggers.TimerStore.
 func (db *DB) DueTimers(ctx context.Context, now time.Time, limit int) ([]triggers.TimerState, error) {
-	return db.timers(ctx, "WHERE next_at >= 0 AND next_at <= $1 ORDER BY next_at, task, name LIMIT $2", micros(now), limit)
+	return db.timers(ctx, "WHERE next_at >= 0 AND held = 0 AND next_at <= $1 ORDER BY next_at, task, name LIMIT $2", micros(now), limit)
+}
+
+// HeldTimers implements triggers.TimerStore.
+func (db *DB) HeldTimers(ctx context.Context) ([]triggers.TimerState, error) {
+	return db.timers(ctx, "WHERE held = 1 ORDER BY next_at, task, name")
 }
 
 // NextTimer implements triggers.TimerStore.
 func (db *DB) NextTimer(ctx context.Context, after time.Time) (time.Time, error) {
 	var next sql.NullInt64
-	err := db.one(ctx, "next timer", "SELECT min(next_at) FROM timers WHERE next_at >= 0 AND next_at > $1", []any{micros(after)}, &next)
+	err := db.one(ctx, "next timer", "SELECT min(next_at) FROM timers WHERE next_at >= 0 AND held = 0 AND next_at > $1", []any{micros(after)}, &next)
 	return moment(next.Int64), err
 }
 
@@ -96,22 +101,21 @@ func (db *DB) MoveTimers(ctx context.Context, moves []triggers.TimerMove) ([]boo
 }
 
 func (db *DB) moveTimer(ctx context.Context, t *tx, m triggers.TimerMove) (bool, error) {
-	doc, err := json.Marshal(m.From.Timer)
-	if err != nil {
-		return false, err
-	}
-	n, err := t.exec(ctx, `UPDATE timers SET next_at = $1, last_at = $2, held = $3 WHERE task = $4 AND name = $5 AND next_at = $6 AND held = $7 AND since = $8 AND doc = $9`,
-		nextMicros(m.To), micros(m.To.Last), bit(m.To.Held), m.From.Task, m.From.Timer.Name, nextMicros(m.From), bit(m.From.Held), micros(m.From.Since), string(doc))
+	// Since changes with whatever else does.
+	n, err := t.exec(ctx, `UPDATE timers SET since = $1, next_at = $2, last_at = $3, fired_at = $4, held = $5
+		WHERE task = $6 AND name = $7 AND since = $8 AND next_at = $9 AND last_at = $10 AND held = $11`,
+		micros(m.To.Since), nextMicros(m.To), micros(m.To.Last), micros(m.To.Fired), bit(m.To.Held),
+		m.From.Task, m.From.Timer.Name, micros(m.From.Since), nextMicros(m.From), micros(m.From.Last), bit(m.From.Held))
 	if err != nil || n == 0 {
 		return false, err
 	}
-	for _, in := range m.Fire {
-		if _, err := db.insertIntent(ctx, t, triggers.Settled{Intent: in}); err != nil {
+	for _, s := range m.Skip {
+		if _, err := db.insertIntent(ctx, t, s); err != nil {
 			return false, err
 		}
 	}
-	for _, s := range m.Skip {
-		if _, err := db.insertIntent(ctx, t, s); err != nil {
+	for _, in := range m.Fire {
+		if _, err := db.insertIntent(ctx, t, triggers.Settled{Intent: in}); err != nil {
 			return false, err
 		}
 	}

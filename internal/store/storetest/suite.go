@@ -57,6 +57,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}
 	t.Run("everything survives", func(t *testing.T) { survives(t, fresh(t)) })
+	t.Run("timers", func(t *testing.T) { timers(t, fresh) })
 	t.Run("another key is refused", func(t *testing.T) { wrongKey(t, fresh(t)) })
 }
 

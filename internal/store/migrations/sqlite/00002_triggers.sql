@@ -19,16 +19,18 @@ CREATE INDEX intents_run ON intents (run) WHERE run > 0;
 -- The timers of tasks that may run, as the tasks have them. next_at is 0 until
 -- somebody has looked when that is, and -1 if it is never.
 CREATE TABLE timers (
-  task    TEXT    NOT NULL,
-  name    TEXT    NOT NULL,
-  doc     TEXT    NOT NULL,
-  since   INTEGER NOT NULL,
-  next_at INTEGER NOT NULL DEFAULT 0,
-  last_at INTEGER NOT NULL DEFAULT 0,
-  held    INTEGER NOT NULL DEFAULT 0,
+  task     TEXT    NOT NULL,
+  name     TEXT    NOT NULL,
+  doc      TEXT    NOT NULL,
+  since    INTEGER NOT NULL,
+  next_at  INTEGER NOT NULL DEFAULT 0,
+  last_at  INTEGER NOT NULL DEFAULT 0,
+  fired_at INTEGER NOT NULL DEFAULT 0,
+  held     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (task, name)
 );
-CREATE INDEX timers_next ON timers (next_at) WHERE next_at >= 0;
+CREATE INDEX timers_next ON timers (next_at) WHERE next_at >= 0 AND held = 0;
+CREATE INDEX timers_held ON timers (next_at) WHERE held = 1;
 
 -- What is looked at elsewhere again and again: repositories, images.
 CREATE TABLE watches (

@@ -8,6 +8,8 @@ import (
 
 func TestSQLite(t *testing.T) { storetest.TestStore(t, storetest.SQLite) }
 
+func TestTimersSimulated(t *testing.T) { storetest.TestTimersSimulated(t, 20) }
+
 func TestPostgres(t *testing.T) {
 	server := storetest.StartPostgres(t)
 	storetest.TestStore(t, server.Database)

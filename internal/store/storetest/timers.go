@@ -5,6 +5,7 @@ import (
 
 	"acrd/internal/store"
 	"acrd/runner"
+	"acrd/triggers"
 	"acrd/triggers/triggerstest"
 )
 
@@ -29,6 +30,27 @@ func (s timerStore) StartRun(t *testing.T, task string, keys ...string) (string,
 	}
 	d := Join(t, s.DB, "d", lease)
 	return run.ID, func() { End(t, s.DB, Take(t, s.DB, d), runner.Succeeded) }
+}
+
+// All lists the intents of a task.
+func (s timerStore) All(t *testing.T, task string) []triggers.Settled {
+	t.Helper()
+	open, err1 := s.Open(t.Context())
+	all, err2 := s.Decided(t.Context(), task, 10_000)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	for _, in := range open {
+		all = append(all, triggers.Settled{Intent: in})
+	}
+	return all
+}
+
+// TestTimersSimulated simulates schedulers on SQLite.
+func TestTimersSimulated(t *testing.T, seeds int) {
+	for seed := range seeds {
+		triggerstest.Simulate(t, uint64(seed), func(t *testing.T) triggerstest.SimulatedStore { return timerStore{New(t)} })
+	}
 }
 
 func timers(t *testing.T, fresh func(t testing.TB) string) {

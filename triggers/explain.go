@@ -286,11 +286,11 @@ func upstream(g *Graph, task string, pending map[string]string) string {
 	return ""
 }
 
-// latest is how many decisions are told.
-const latest = 10
+// lastDecisions is how many decisions are told.
+const lastDecisions = 10
 
 func (e *Explainer) decided(ctx context.Context, t *runner.Task, x *Explanation) error {
-	all, err := e.Intents.Decided(ctx, t.Name, latest)
+	all, err := e.Intents.Decided(ctx, t.Name, lastDecisions)
 	for _, s := range all {
 		x.Decided = append(x.Decided, Outcome{At: s.Decision.At, Kind: s.Kind, Reason: s.Reason, Run: s.Run, Why: s.Why})
 	}

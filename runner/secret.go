@@ -145,6 +145,7 @@ func (t *TaskTrigger) secretPlaces() []secretPlace {
 			to := s.Name + " " + s.Repository.URL
 			places = append(places, secretAt("token "+to, &auth.Token), secretAt("refreshToken "+to, &auth.RefreshToken))
 		}
+		places = append(places, secretAt("webhook "+s.Name, &s.WebhookSecret))
 	}
 	if t.BaseImage != nil {
 		places = append(places, secretAt("endpoint "+t.BaseImage.Name, &t.BaseImage.Endpoint))

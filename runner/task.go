@@ -179,12 +179,26 @@ const (
 	PullRequestEvent = "pullrequest"
 )
 
-// A SourceTrigger starts a run when a repository has changed.
+// A SourceTrigger starts a run when a repository has changed: its one branch,
+// as in ACR, or what the patterns say, which ACR does not have. In a pattern *
+// is anything but a slash, ** anything; one that begins with ! takes out again
+// what those before it have let in.
 type SourceTrigger struct {
 	Name       string           `json:"name"`
 	Repository SourceRepository `json:"sourceRepository"`
 	Events     []string         `json:"sourceTriggerEvents,omitempty"`
 	Status     TaskStatus       `json:"status,omitempty"`
+	// Branches and Tags take the place of the repository's one branch.
+	Branches []string `json:"branchPatterns,omitempty"`
+	Tags     []string `json:"tagPatterns,omitempty"`
+	// Paths are those that a commit has to touch; none are all.
+	Paths []string `json:"pathPatterns,omitempty"`
+	// Provider is who has the repository, for the status of commits: github,
+	// gitlab, gitea or azure. Empty is what its host says.
+	Provider string `json:"provider,omitempty"`
+	// WebhookSecret signs webhooks; two, with a space between, count both.
+	// None takes no webhooks.
+	WebhookSecret *Secret `json:"webhookSecret,omitempty"`
 }
 
 // A SourceRepository is what a source trigger looks at.

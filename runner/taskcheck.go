@@ -266,9 +266,26 @@ func (c *checker) source(at string, s SourceTrigger) {
 			c.add("InvalidRepositoryUrl", repository+".repositoryUrl", "'%s' is not the URL of a git repository.", s.Repository.URL)
 		}
 	}
+	c.patterns(at+".branchPatterns", s.Branches)
+	c.patterns(at+".tagPatterns", s.Tags)
+	c.patterns(at+".pathPatterns", s.Paths)
+	if s.Provider != "" {
+		c.oneOf(at+".provider", s.Provider, "github", "gitlab", "gitea", "azure")
+	}
+	if secret := s.WebhookSecret.Reveal(); secret != "" && len(strings.TrimSpace(secret)) < 16 {
+		c.add(invalidProperty, at+".webhookSecret", "A secret for webhooks has at least 16 characters: make one with 'openssl rand -hex 20'.")
+	}
 	c.oneOf(repository+".sourceControlType", s.Repository.Type, "Github", "VisualStudioTeamService")
 	if a := s.Repository.Auth; a != nil && a.TokenType != "" {
 		c.oneOf(repository+".sourceControlAuthProperties.tokenType", a.TokenType, "PAT", "OAuth")
+	}
+}
+
+func (c *checker) patterns(at string, all []string) {
+	for i, p := range all {
+		if strings.TrimSpace(strings.TrimPrefix(p, "!")) == "" || len(p) > 1000 {
+			c.add(invalidProperty, fmt.Sprintf("%s[%d]", at, i), "A pattern has 1 to 1000 characters.")
+		}
 	}
 }
 

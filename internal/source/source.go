@@ -62,6 +62,7 @@ type Fetcher struct {
 	Log *slog.Logger // nil discards
 
 	mirrors keyedLock
+	refs    refsClient
 }
 
 // Fetched says what Fetch found.

@@ -243,6 +243,9 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 	if err != nil {
 		return err
 	}
+	if run.Request.Untrusted {
+		p.session = quietSession{p.session}
+	}
 	defer func() {
 		closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cleanUpTimeout, errors.New("the engine does not let go of the run"))
 		defer cancel()

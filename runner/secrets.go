@@ -72,6 +72,9 @@ func (r *Runner) reveal(ctx context.Context, run *Run, root *os.Root, secrets ma
 	if _, err := task.trial(); err != nil {
 		return nil, err // wrong whatever the secrets are, so it may be quoted
 	}
+	if run.Request.Untrusted {
+		return nil, &InvalidError{errUntrusted}
+	}
 	if r.Secrets == nil {
 		return nil, &InvalidError{errors.New("this daemon has no provider for the secrets of the task: pass their values with --set-secret")}
 	}

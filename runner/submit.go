@@ -31,6 +31,9 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	if req.Registry == "" {
 		req.Registry = r.Registry
 	}
+	if req.Untrusted {
+		req.distrust()
+	}
 	if req.Timeout == 0 {
 		req.Timeout = DefaultTimeout
 	}

@@ -327,7 +327,7 @@ func TestCommitsBackOff(t *testing.T) {
 			}
 			r.git.fail(nil)
 			r.git.push(testRepository, "refs/heads/main", commit(2))
-			r.pass(longestPause + time.Minute)
+			r.pass(longestBackOff + time.Minute)
 			r.want("after it", 0, "web-app main 2")
 		})
 	}

@@ -99,9 +99,9 @@ const (
 	quietTimes = 5
 	// hookedEvery is the safety net below webhooks that work.
 	hookedEvery = 15 * time.Minute
-	// longestPause is the longest that is waited after failures, and the
+	// longestBackOff is the longest that is waited after failures, and the
 	// longest that a server may ask for.
-	longestPause = 30 * time.Minute
+	longestBackOff = 30 * time.Minute
 	// suspendAfter is how often a server may refuse before it is asked no
 	// more.
 	suspendAfter = 3
@@ -123,7 +123,7 @@ func (s *sight) interval(every time.Duration, now time.Time) time.Duration {
 func (s *sight) fail(err error, every time.Duration, now time.Time) (pause time.Duration, suspended bool) {
 	s.Failures++
 	s.Err, s.Looked = err.Error(), now
-	pause = min(every<<min(s.Failures, 10), longestPause)
+	pause = min(every<<min(s.Failures, 10), longestBackOff)
 	refused := (*RefusedError)(nil)
 	if !errors.As(err, &refused) {
 		return pause, false
@@ -133,7 +133,7 @@ func (s *sight) fail(err error, every time.Duration, now time.Time) (pause time.
 		return 0, true
 	}
 	if refused.RetryAfter > 0 {
-		pause = min(max(refused.RetryAfter, time.Second), longestPause)
+		pause = min(max(refused.RetryAfter, time.Second), longestBackOff)
 	}
 	return pause, false
 }

@@ -44,6 +44,7 @@ type daemonOptions struct {
 	slots                 int
 	automatic             int           // runs that triggers may start; 0 is one less than slots
 	quiet                 time.Duration // see triggers.Scheduler
+	poll                  time.Duration // see triggers.Commits
 	drain                 time.Duration
 	hurry                 <-chan struct{} // ends the drain
 	records               storeValues
@@ -71,6 +72,7 @@ type daemon struct {
 	registry         *registry.Registry
 	bases            *triggers.Bases
 	scheduler        *triggers.Scheduler
+	commits          *triggers.Commits
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -240,7 +242,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	if err := d.placeRunner(d.runner); err != nil {
 		return err
 	}
-	d.openTriggers()
+	d.openTriggers(fetcher)
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
@@ -255,6 +257,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
 	mux.Handle("/uploads/", management.Uploads())
+	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log}) // each is signed
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))
 	d.handler = api.Protect(d.traffic.watch(mux), d.names())

@@ -5,13 +5,17 @@ import (
 	"context"
 
 	"acrd/internal/images"
+	"acrd/internal/source"
 	"acrd/triggers"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // openTriggers makes what starts runs by itself.
-func (d *daemon) openTriggers() {
+func (d *daemon) openTriggers(fetcher *source.Fetcher) {
+	d.commits = &triggers.Commits{
+		Tasks: d.store, Watches: d.store, Intents: d.store, Events: d.store, Git: gitRemotes{fetcher}, Every: d.poll, Log: d.log,
+	}
 	d.bases = &triggers.Bases{
 		Store: d.store, Tasks: d.store, Records: d.store, Intents: d.store, Events: d.store, Own: d.host(), Log: d.log,
 		Registries: &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP},
@@ -31,6 +35,7 @@ func (d *daemon) serveTriggers(ctx context.Context, g *errgroup.Group) {
 	if !d.followed {
 		return // it is there for one command
 	}
+	g.Go(func() error { return d.commits.Serve(ctx) })
 	g.Go(func() error { return d.bases.Serve(ctx) })
 	g.Go(func() error { return d.scheduler.Serve(ctx) })
 }

@@ -180,3 +180,10 @@ func (db *DB) SaveTaskRun(ctx context.Context, t *runner.TaskRun) error {
 func (db *DB) RemoveTaskRun(ctx context.Context, name string) error {
 	return taskRunTable.remove(ctx, db, name)
 }
+
+// TasksVersion is another text after each change of a task.
+func (db *DB) TasksVersion(ctx context.Context) (string, error) {
+	var n, updated int64
+	err := db.one(ctx, "version of tasks", "SELECT count(*), coalesce(max(updated), 0) FROM tasks", nil, &n, &updated)
+	return fmt.Sprint(n, " ", updated), err
+}

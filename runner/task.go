@@ -233,6 +233,10 @@ type BaseImageTrigger struct {
 	// Endpoint is told of updates. It may hold a password, so it is secret.
 	Endpoint    *Secret `json:"updateTriggerEndpoint"`
 	PayloadType string  `json:"updateTriggerPayloadType,omitempty"` // Default or Token
+	// TagPatterns are REPOSITORY:PATTERN, a glob or a range of versions: of
+	// such a repository the newest tag that matches takes the place of the one
+	// that a build names. ACR has no such field.
+	TagPatterns []string `json:"tagPatterns,omitempty"`
 }
 
 // A TaskCredential opens registries for runs of a task.

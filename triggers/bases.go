@@ -58,6 +58,9 @@ type Bases struct {
 type BaseStore interface {
 	SaveBases(ctx context.Context, task string, bases []Base) error
 	AllBases(ctx context.Context) ([]Base, error)
+	// ChangeTask saves what change makes of a task, nil if there is none, or
+	// nothing if change fails.
+	ChangeTask(ctx context.Context, name string, change func(old *runner.Task) (*runner.Task, error)) (*runner.Task, error)
 	WatchStore
 }
 
@@ -179,27 +182,34 @@ func (b *Bases) Of(ctx context.Context, task string) ([]Base, error) {
 	return slices.Clone(b.built[task]), nil
 }
 
-// users are the tasks that were built on an image, without those that make it.
-func (b *Bases) users(ref string) map[string][]Base {
+// A usage is an image that a task was built on, by platform and role.
+type usage struct {
+	task, ref string
+	bases     []Base
+}
+
+// usages are those of an image and of other tags of its repository, by task,
+// without those of images that the task itself makes.
+func (b *Bases) usages(ref string) []usage {
+	repository, _ := split(ref)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	users := map[string][]Base{}
+	var all []usage
 	for task, bases := range b.built {
-		made := false
-		var of []Base
+		of := map[string][]Base{}
 		for _, base := range bases {
-			if base.Ref != ref {
-				continue
-			}
-			if made = made || base.Role == Output; base.Role != Output {
-				of = append(of, base)
+			if r, _ := split(base.Ref); r == repository {
+				of[base.Ref] = append(of[base.Ref], base)
 			}
 		}
-		if len(of) > 0 && !made {
-			users[task] = of
+		for used, bases := range of {
+			if !slices.ContainsFunc(bases, func(b Base) bool { return b.Role == Output }) {
+				all = append(all, usage{task, used, bases})
+			}
 		}
 	}
-	return users
+	slices.SortFunc(all, func(a, b usage) int { return strings.Compare(a.task+" "+a.ref, b.task+" "+b.ref) })
+	return all
 }
 
 // Ended implements Images.
@@ -240,6 +250,7 @@ func (b *Bases) record(ctx context.Context, run *runner.Run) error {
 	b.draw()
 	b.mu.Unlock()
 	b.watch(ctx, task, bases)
+	b.show(ctx, task, bases)
 	for _, base := range bases {
 		if base.Role != Output && host(base.Ref) == b.Own {
 			if err := b.look(ctx, base.Ref, sighting{how: "while run " + run.ID + " was building", at: time.Now()}); err != nil {
@@ -249,6 +260,30 @@ func (b *Bases) record(ctx context.Context, run *runner.Run) error {
 	}
 	return nil
 }
+
+// show writes what ACR shows of it into the task.
+func (b *Bases) show(ctx context.Context, task string, bases []Base) {
+	var shown []runner.BaseImage
+	for _, base := range bases {
+		if base.Role != Output {
+			r := runner.NewReference(base.Ref, base.Digest)
+			shown = append(shown, runner.BaseImage{Type: base.Role, Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
+		}
+	}
+	_, err := b.Store.ChangeTask(ctx, task, func(old *runner.Task) (*runner.Task, error) {
+		if old == nil || slices.Equal(old.Step.BaseImages, shown) {
+			return nil, errNothing
+		}
+		old.Step.BaseImages = shown
+		return old, nil
+	})
+	if err != nil && !errors.Is(err, errNothing) {
+		b.log().Warn("base images of task are not shown", "task", task, "err", err)
+	}
+}
+
+// errNothing says that there is nothing to change.
+var errNothing = errors.New("nothing to change")
 
 // basesOf are all images that a run was built on, by platform, and those that
 // it has pushed.
@@ -359,24 +394,20 @@ func (b *Bases) look(ctx context.Context, ref string, s sighting) error {
 	if err := b.load(ctx); err != nil {
 		return err
 	}
-	users := b.users(ref)
-	if len(users) == 0 {
-		return nil
-	}
 	var all []Intent
-	for task, bases := range users {
-		trigger, err := b.trigger(ctx, task)
+	for _, u := range b.usages(ref) {
+		trigger, err := b.trigger(ctx, u.task)
 		if err != nil {
 			return err
 		}
-		if trigger == nil {
+		if trigger == nil || u.ref != ref && patternFor(u.ref, trigger.TagPatterns) == nil {
 			continue
 		}
-		image, err := b.image(ctx, ref, b.login(ctx, task, host(ref)))
+		target, image, err := b.target(ctx, u, trigger)
 		if err != nil {
 			return err
 		}
-		if i := wants(trigger, bases, image, s); i != nil {
+		if i := wants(trigger, u, image, target, s); i != nil {
 			all = append(all, *i)
 		}
 	}
@@ -385,6 +416,49 @@ func (b *Bases) look(ctx context.Context, ref string, s sighting) error {
 	}
 	_, err := b.Intents.Intend(ctx, all...)
 	return err
+}
+
+// target is what an image stands for: itself, or the newest tag that a pattern
+// of the task lets take its place.
+func (b *Bases) target(ctx context.Context, u usage, trigger *runner.BaseImageTrigger) (ref string, image *Image, err error) {
+	as := b.login(ctx, u.task, host(u.ref))
+	ref = u.ref
+	if p := patternFor(u.ref, trigger.TagPatterns); p != nil {
+		tags, err := b.Registries.Tags(ctx, p.Repository, as)
+		if err != nil {
+			return "", nil, err
+		}
+		if tag := p.Newest(tags); tag != "" {
+			ref = p.Repository + ":" + tag
+		}
+	}
+	image, err = b.image(ctx, ref, as)
+	return ref, image, err
+}
+
+// Pins are the images of a task that patterns have put others in the place of.
+func (b *Bases) Pins(ctx context.Context, t *runner.Task) (map[string]string, error) {
+	if t.Trigger == nil || t.Trigger.BaseImage == nil || len(t.Trigger.BaseImage.TagPatterns) == 0 || !t.Trigger.BaseImage.Status.Active() {
+		return nil, nil
+	}
+	bases, err := b.Of(ctx, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	pins := map[string]string{}
+	for _, base := range bases {
+		if base.Role == Output || patternFor(base.Ref, t.Trigger.BaseImage.TagPatterns) == nil {
+			continue
+		}
+		ref, image, err := b.target(ctx, usage{task: t.Name, ref: base.Ref}, t.Trigger.BaseImage)
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", familiar(base.Ref), err)
+		}
+		if ref != base.Ref {
+			pins[base.Ref] = image.Digest
+		}
+	}
+	return pins, nil
 }
 
 // trigger is the task's, if it may fire.
@@ -404,8 +478,8 @@ func (b *Bases) trigger(ctx context.Context, task string) (*runner.BaseImageTrig
 
 // wants is the intent that follows from an image for a task that was built on
 // it; nil if there is none.
-func wants(trigger *runner.BaseImageTrigger, bases []Base, image *Image, s sighting) *Intent {
-	for _, base := range bases {
+func wants(trigger *runner.BaseImageTrigger, u usage, image *Image, target string, s sighting) *Intent {
+	for _, base := range u.bases {
 		if base.Role == BuildTime && trigger.Type != runner.AllBases {
 			continue
 		}
@@ -413,13 +487,18 @@ func wants(trigger *runner.BaseImageTrigger, bases []Base, image *Image, s sight
 		if now == "" || now == base.Digest || base.Digest == image.Digest {
 			continue
 		}
-		ref := runner.NewReference(base.Ref, image.Digest)
+		ref := runner.NewReference(target, image.Digest)
+		name := familiar(base.Ref)
+		if target != base.Ref {
+			_, tag := split(target)
+			name += " by tag " + tag
+		}
 		return &Intent{
 			Task: base.Task, Kind: BaseImage,
 			// Once for what there is now, for as long as the last build is
 			// the last.
 			Key:    fmt.Sprintf("image/%s@%s/%s", base.Ref, now, base.Run),
-			Reason: fmt.Sprintf("base image %s %s -> %s (%s)", familiar(base.Ref), short(base.Digest), short(now), s),
+			Reason: fmt.Sprintf("base image %s %s -> %s (%s)", name, short(base.Digest), short(now), s),
 			Cause: &runner.Cause{Image: &runner.ImageCause{ID: rand.Text(), Time: s.at, Images: []runner.UpdatedImage{
 				{Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag, Digest: image.Digest},
 			}}},

@@ -297,6 +297,11 @@ func (e *Explainer) decided(ctx context.Context, t *runner.Task, x *Explanation)
 	return err
 }
 
+// Pins are what a run of the task resolves images to, whoever starts it.
+func (e *Explainer) Pins(ctx context.Context, t *runner.Task) (map[string]string, error) {
+	return e.Bases.Pins(ctx, t)
+}
+
 // Graph is who builds on whom.
 func (e *Explainer) Graph(ctx context.Context) (*Picture, error) {
 	g, err := e.Bases.draft(ctx)

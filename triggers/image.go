@@ -38,6 +38,8 @@ func (i *Image) For(platform string) string {
 type Registries interface {
 	// Head is the digest of a tag, at the least cost.
 	Head(ctx context.Context, ref string, as *Login) (digest string, err error)
+	// Tags lists the tags of a repository.
+	Tags(ctx context.Context, repository string, as *Login) ([]string, error)
 	// Image reads what a tag or digest is.
 	Image(ctx context.Context, ref string, as *Login) (*Image, error)
 }
@@ -63,6 +65,12 @@ func Canonical(ref string) string {
 func familiar(ref string) string {
 	r := runner.NewReference(ref, "")
 	return strings.TrimSuffix(r.Reference, ":latest")
+}
+
+// split takes the tag off a canonical reference.
+func split(ref string) (repository, tag string) {
+	i := strings.LastIndexByte(ref, ':')
+	return ref[:i], ref[i+1:]
 }
 
 // host is the registry of a canonical reference.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -108,28 +109,18 @@ func (b *Bases) visit(ctx context.Context, w Watch) {
 		_ = b.Store.SaveWatch(ctx, imageWatch, w, next)
 		return
 	}
-	users := b.users(w.ID)
+	users := slices.DeleteFunc(b.usages(w.ID), func(u usage) bool { return u.ref != w.ID })
 	if len(users) == 0 {
 		_ = b.Store.DeleteWatch(ctx, imageWatch, w.ID)
 		return
 	}
 	var seen Seen
 	_ = json.Unmarshal(w.Doc, &seen)
-	pause := b.see(ctx, w.ID, someTask(users), &seen)
+	pause := b.see(ctx, w.ID, users, &seen)
 	w.Doc, _ = json.Marshal(seen) // cannot fail: only plain values
 	if err := b.Store.SaveWatch(ctx, imageWatch, w, time.Now().Add(pause)); err != nil && ctx.Err() == nil {
 		b.log().Warn("watch could not be saved", "image", w.ID, "err", err)
 	}
-}
-
-func someTask(users map[string][]Base) string {
-	name := ""
-	for task := range users {
-		if name == "" || task < name {
-			name = task
-		}
-	}
-	return name
 }
 
 // admit says whether a registry may be asked now, or else when.
@@ -152,13 +143,13 @@ func (b *Bases) admit(ref string) (next time.Time, ok bool) {
 }
 
 // see looks at an image, and says when to do so again.
-func (b *Bases) see(ctx context.Context, ref, task string, seen *Seen) time.Duration {
+func (b *Bases) see(ctx context.Context, ref string, users []usage, seen *Seen) time.Duration {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errors.New("the registry does not answer"))
 	defer cancel()
-	digest, err := b.Registries.Head(ctx, ref, b.login(ctx, task, host(ref)))
+	digest, err := b.Registries.Head(ctx, ref, b.login(ctx, users[0].task, host(ref)))
 	seen.Looked = time.Now()
 	if err == nil {
-		if digest != seen.Digest {
+		if digest != seen.Digest || b.patterned(ctx, users) {
 			err = b.look(ctx, ref, sighting{how: "seen in the registry", at: time.Now()})
 		}
 	}
@@ -169,6 +160,15 @@ func (b *Bases) see(ctx context.Context, ref, task string, seen *Seen) time.Dura
 	seen.Failures++
 	seen.Err = err.Error()
 	return b.retreat(ctx, ref, seen, err)
+}
+
+// patterned says that other tags count too, so that the digest of one does not
+// say everything.
+func (b *Bases) patterned(ctx context.Context, users []usage) bool {
+	return slices.ContainsFunc(users, func(u usage) bool {
+		trigger, err := b.trigger(ctx, u.task)
+		return err == nil && trigger != nil && patternFor(u.ref, trigger.TagPatterns) != nil
+	})
 }
 
 // retreat is how long to leave an image alone that cannot be looked at.
@@ -204,12 +204,12 @@ func (b *Bases) retreat(ctx context.Context, ref string, seen *Seen, err error) 
 func (b *Bases) suspend(ctx context.Context, ref string, err error) {
 	why := fmt.Sprintf("base image %s cannot be looked at any more: %s", familiar(ref), err)
 	b.log().Warn("base image trigger suspended", "image", ref, "err", err)
-	for task := range b.users(ref) {
+	for _, u := range b.usages(ref) {
 		if b.Events == nil {
 			return
 		}
-		if err := b.Events.AddEvents(ctx, NewEvent(Suspended, Intent{Task: task, Kind: BaseImage}, Decision{Why: why}, time.Now())); err != nil {
-			b.log().Warn("event could not be written", "task", task, "err", err)
+		if err := b.Events.AddEvents(ctx, NewEvent(Suspended, Intent{Task: u.task, Kind: BaseImage}, Decision{Why: why}, time.Now())); err != nil {
+			b.log().Warn("event could not be written", "task", u.task, "err", err)
 		}
 	}
 }

@@ -83,6 +83,8 @@ type Images interface {
 	// Origin says which run pushed what the intent is about, with the tasks
 	// that led to it; ok is false if no run has.
 	Origin(ctx context.Context, i *Intent) (lineage []string, ok bool, err error)
+	// Pins are what a run of the task resolves images to, whoever starts it.
+	Pins(ctx context.Context, t *runner.Task) (map[string]string, error)
 	// Built says that the task's last build used what the intent is about.
 	Built(ctx context.Context, i *Intent) (bool, error)
 }
@@ -283,7 +285,11 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 	if err != nil {
 		return err
 	}
-	req, err := st.request(t)
+	pins, err := s.Images.Pins(ctx, t)
+	if err != nil {
+		s.log().Warn("images could not be looked at", "task", t.Name, "err", err)
+	}
+	req, err := st.request(t, pins)
 	if err != nil {
 		return s.settle(ctx, st, "skipped: "+err.Error())
 	}
@@ -386,12 +392,13 @@ func (st *start) keys() []string {
 }
 
 // request is what the run asks for: the task's own, and what the intents say.
-func (st *start) request(t *runner.Task) (runner.Request, error) {
+func (st *start) request(t *runner.Task, pins map[string]string) (runner.Request, error) {
 	req, err := t.Request(runner.Overrides{})
 	if err != nil {
 		return req, err
 	}
 	req.Intents, req.Pins = st.keys(), map[string]string{}
+	maps.Copy(req.Pins, pins)
 	var reasons []string
 	for _, i := range st.intents {
 		reasons = append(reasons, i.Reason)

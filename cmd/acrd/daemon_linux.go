@@ -247,7 +247,8 @@ func (d *daemon) openParts(ctx context.Context) error {
 	i.Registry = d.host()
 	management := &api.Server{
 		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
-		Triggers: &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Timers: d.store},
+		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
+		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Timers: d.store},
 	}
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}

@@ -36,6 +36,7 @@ type taskForm struct {
 	schedules                     []string
 	base                          bool
 	baseType, baseName            string
+	tagPatterns                   []string
 	endpoint, payloadType         string
 	identity                      wordList
 	authMode, pool, log, sourceID string
@@ -70,6 +71,7 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	fs.StringVar(&f.gitToken, "git-access-token", "", "token that opens the repository")
 	fs.BoolVar(&f.base, "base-image-trigger-enabled", true, "run when an image changes that the last one was built on")
 	fs.StringVar(&f.baseType, "base-image-trigger-type", "Runtime", "Runtime or All")
+	fs.StringArrayVar(&f.tagPatterns, "base-image-tag-pattern", nil, "REPOSITORY:PATTERN, a glob or a range of versions: the newest tag that matches takes the place of the one that a build names (repeat)")
 	fs.StringVar(&f.endpoint, "update-trigger-endpoint", "", "URL that is told of base image updates")
 	fs.StringVar(&f.payloadType, "update-trigger-payload-type", "Default", "Default or Token")
 	fs.StringVar(&f.authMode, "auth-mode", "", "None or Default: whether runs log in to the registry themselves")
@@ -285,6 +287,9 @@ func (f *taskForm) trigger() (body, error) {
 	}
 	if f.base {
 		base := body{"name": f.baseName, "baseImageTriggerType": f.baseType, "status": "Enabled"}
+		if len(f.tagPatterns) > 0 {
+			base["tagPatterns"] = f.tagPatterns
+		}
 		if f.endpoint != "" {
 			base["updateTriggerEndpoint"], base["updateTriggerPayloadType"] = f.endpoint, f.payloadType
 		}

@@ -215,6 +215,7 @@ func (f *taskForm) updateTrigger(old *api.Task) body {
 	for flag, set := range map[string]func(){
 		"base-image-trigger-enabled":  func() { base["status"] = string(enabled(f.base)) },
 		"base-image-trigger-type":     func() { base["baseImageTriggerType"] = f.baseType },
+		"base-image-tag-pattern":      func() { base["tagPatterns"] = f.tagPatterns },
 		"update-trigger-endpoint":     func() { base["updateTriggerEndpoint"] = f.endpoint },
 		"update-trigger-payload-type": func() { base["updateTriggerPayloadType"] = f.payloadType },
 	} {

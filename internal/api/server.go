@@ -54,6 +54,8 @@ type Server struct {
 	Triggers Triggers
 	// CheckSchedule refuses a timer's schedule; nil refuses none.
 	CheckSchedule func(schedule string) error
+	// CheckTagPattern does the same for patterns of base image triggers.
+	CheckTagPattern func(pattern string) error
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
@@ -276,6 +278,9 @@ func (s *Server) taskRequest(ctx context.Context, body *RunRequest) (runner.Requ
 	}
 	req, err := t.Request(body.Overrides.stored())
 	body.addTo(&req)
+	if err == nil && s.Triggers != nil {
+		req.Pins, err = s.Triggers.Pins(ctx, t)
+	}
 	return req, err
 }
 

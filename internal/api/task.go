@@ -174,6 +174,13 @@ func (s *Server) finishTask(t, old *runner.Task) error {
 			}
 		}
 	}
+	if s.CheckTagPattern != nil && t.Trigger != nil && t.Trigger.BaseImage != nil {
+		for i, p := range t.Trigger.BaseImage.TagPatterns {
+			if err := s.CheckTagPattern(p); err != nil {
+				faults = append(faults, runner.Fault{Code: "InvalidTagPattern", Target: fmt.Sprintf("properties.trigger.baseImageTrigger.tagPatterns[%d]", i), Message: err.Error()})
+			}
+		}
+	}
 	if len(faults) > 0 {
 		return faults
 	}

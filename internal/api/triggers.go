@@ -14,6 +14,8 @@ type Triggers interface {
 	// Why is runner.ErrNotFound if there is no such task.
 	Why(ctx context.Context, task string) (*triggers.Explanation, error)
 	Graph(ctx context.Context) (*triggers.Picture, error)
+	// Pins are what a run of the task resolves images to, whoever starts it.
+	Pins(ctx context.Context, t *runner.Task) (map[string]string, error)
 }
 
 var errNoTriggers = &runner.InvalidError{Err: errors.New("this daemon has no triggers")}

@@ -88,6 +88,23 @@ func (c *Client) Image(ctx context.Context, ref string, as *triggers.Login) (*tr
 	return image, nil
 }
 
+// Tags implements triggers.Registries.
+func (c *Client) Tags(ctx context.Context, repository string, as *triggers.Login) ([]string, error) {
+	var after time.Duration
+	r, options, err := c.open(ctx, repository+":any", as, &after)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := remote.List(r.Context(), options...)
+	if err != nil {
+		if fault := answer(err, after); fault != nil {
+			return nil, fault
+		}
+		return nil, fmt.Errorf("tags of %s: %w", repository, err)
+	}
+	return tags, nil
+}
+
 // attestation marks manifests that are about others.
 const attestation = "vnd.docker.reference.type"
 

@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"acrd/internal/api"
+	"acrd/internal/registry"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -90,6 +94,46 @@ func (c *chain) some() v1.Image {
 		c.Fatal(err)
 	}
 	return image
+}
+
+// in is the chain for a subtest.
+func (c *chain) in(t *testing.T) *chain { return &chain{c.daemon.in(t), c.dir} }
+
+// pushIndex puts an image into the registry below an index with an attestation
+// that is like no other, as builds with provenance do.
+func (c *chain) pushIndex(image string, content v1.Image) {
+	c.Helper()
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: content, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}},
+		mutate.IndexAddendum{Add: c.some(), Descriptor: v1.Descriptor{
+			Platform:    &v1.Platform{OS: "unknown", Architecture: "unknown"},
+			Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest"},
+		}})
+	ref, err := name.ParseReference(c.registry + "/" + image)
+	if err == nil {
+		err = remote.WriteIndex(ref, index)
+	}
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+// offline puts an image into the registry of a daemon that is not there.
+func (c *chain) offline(image string, content v1.Image) {
+	c.Helper()
+	r, err := registry.Open(c.Context(), registry.Options{Dir: filepath.Join(c.state, "registry")})
+	if err != nil {
+		c.Fatal(err)
+	}
+	server := httptest.NewServer(r)
+	ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/" + image)
+	if err == nil {
+		err = remote.Write(ref, content)
+	}
+	server.Close()
+	if err := errors.Join(err, r.Close()); err != nil {
+		c.Fatal(err)
+	}
 }
 
 // first builds everything, in this order.
@@ -189,4 +233,88 @@ func TestChain(t *testing.T) {
 	if again := c.settle(4); len(again) != 4 {
 		t.Errorf("the same again builds %v", tasksOf(again[4:]))
 	}
+}
+
+// TestACRComplaints are what users of ACR have reported, one test each.
+func TestACRComplaints(t *testing.T) {
+	need(t)
+	c := newChain(t, []string{"--base-image-quiet", "1s"}, map[string]string{
+		"one":    "FROM REGISTRY/base/one:1\nCOPY one.Dockerfile /\n",
+		"two":    "FROM REGISTRY/one:1\nCOPY --from=REGISTRY/one:2 /one.Dockerfile /again\n",
+		"missed": "FROM REGISTRY/base/missed:1\nCOPY missed.Dockerfile /\n",
+		"semver": "FROM REGISTRY/base/semver:1.2.0\nCOPY semver.Dockerfile /\n",
+	})
+	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-one", "-t", "one:1", "-t", "one:2"))
+	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-semver", "--base-image-tag-pattern", c.registry+"/base/semver:^1.2"))
+	one := c.some()
+	c.push("base/one:1", one)
+	c.push("base/missed:1", c.some())
+	c.push("base/semver:1.2.0", c.some())
+
+	// There is no sign whether tracking is active.
+	t.Run("azure-docs#46277", func(t *testing.T) {
+		c := c.in(t)
+		before := c.succeed(c.acrd(c.dir, "task", "why", "task-missed")).stdout
+		if !strings.Contains(before, "run the task once") {
+			t.Errorf("before the first build:\n%s", before)
+		}
+		c.first("one", "two", "missed", "semver")
+		eventually(t, 5*time.Second, "task why does not show what is tracked", func() bool {
+			after := c.succeed(c.acrd(c.dir, "task", "why", "task-missed")).stdout
+			return strings.Contains(after, c.registry+"/base/missed:1") && strings.Contains(after, "RunTime") && strings.Contains(after, "sha256:")
+		})
+		if graph := c.succeed(c.acrd(c.dir, "task", "graph")).stdout; !strings.Contains(graph, "from "+c.registry+"/one:1 of task-one") {
+			t.Errorf("the graph is\n%s", graph)
+		}
+	})
+	// A push of the digest that is there already has to do nothing, and
+	// neither has an index whose attestations alone are new.
+	t.Run("acr#373", func(t *testing.T) {
+		c := c.in(t)
+		c.push("base/one:1", one)
+		for range 2 {
+			c.pushIndex("base/one:1", one)
+		}
+		if runs := c.settle(0); len(runs) != 0 {
+			t.Errorf("built %v", tasksOf(runs))
+		}
+	})
+	// One update builds twice, if the image has two tags.
+	t.Run("acr#300", func(t *testing.T) {
+		c := c.in(t)
+		c.push("base/one:1", c.some())
+		if got := tasksOf(c.settle(2)); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("built %v; want one, and then two once", got)
+		}
+	})
+	// An update is never seen: here, because nobody was there.
+	t.Run("acr#295", func(t *testing.T) {
+		c.stop()
+		c.offline("base/missed:1", c.some())
+		c.start("--base-image-quiet", "1s")
+		c := c.in(t)
+		got := tasksOf(c.settle(3))
+		if len(got) != 3 || got[2] != "missed" {
+			t.Errorf("built %v; want missed at last", got)
+		}
+	})
+	// A new tag does nothing.
+	t.Run("acr#374", func(t *testing.T) {
+		c := c.in(t)
+		c.push("base/semver:2.0.0", c.some())
+		newest := c.push("base/semver:1.3.1", c.some())
+		runs := c.settle(4)
+		got := tasksOf(runs)
+		if len(got) != 4 || got[3] != "semver" {
+			t.Fatalf("built %v; want semver at last", got)
+		}
+		p := runs[3].Properties
+		if i := p.Image.Images[0]; i.Tag != "1.3.1" || i.Digest != newest || p.Dependencies[0].Runtime.Digest != newest {
+			t.Errorf("built on %+v because of %+v; want %s", p.Dependencies[0].Runtime, i, newest)
+		}
+		c.first("semver") // by hand, on the same
+		if got := tasksOf(c.settle(4)); len(got) != 4 {
+			t.Errorf("then built %v", got[4:])
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"acrd/steps"
 )
@@ -71,6 +72,8 @@ func (t *Task) Normalize() {
 func (t *TaskTrigger) normalize() {
 	for i := range t.Timers {
 		word(&t.Timers[i].Status, Enabled, Disabled)
+		t.Timers[i].CatchUp = strings.ToLower(t.Timers[i].CatchUp)
+		t.Timers[i].Overlap = strings.ToLower(t.Timers[i].Overlap)
 	}
 	for i := range t.Sources {
 		s := &t.Sources[i]
@@ -228,6 +231,15 @@ func (c *checker) trigger(at string, t *TaskTrigger) {
 		c.oneOf(at+".status", string(timer.Status), string(Enabled), string(Disabled))
 		if c.need(at+".schedule", timer.Schedule) && len(strings.Fields(timer.Schedule)) != 5 {
 			c.add(invalidProperty, at+".schedule", "'%s' is an invalid crontab expression. It must contain 5 components of a schedule in the sequence of minutes, hours, days, months, and days of week.", timer.Schedule)
+		}
+		if _, err := time.LoadLocation(timer.TimeZone); err != nil || timer.TimeZone == "Local" {
+			c.add(invalidProperty, at+".timeZone", "'%s' is not the name of a time zone, such as Europe/Berlin.", timer.TimeZone)
+		}
+		if timer.CatchUp != "" {
+			c.oneOf(at+".catchUp", timer.CatchUp, CatchUpLatest, CatchUpSkip, CatchUpAll)
+		}
+		if timer.Overlap != "" {
+			c.oneOf(at+".overlap", timer.Overlap, OverlapAllow, OverlapSkip, OverlapQueue, OverlapReplace)
 		}
 	}
 	names = nil

@@ -19,7 +19,7 @@ type Explainer struct {
 	Runs    Runs
 	// Timers may be nil.
 	Timers interface {
-		Timers(ctx context.Context) ([]TimerState, error)
+		TimersOf(ctx context.Context, task string) ([]TimerState, error)
 	}
 }
 
@@ -216,15 +216,15 @@ func (e *Explainer) timers(ctx context.Context, t *runner.Task, x *Explanation) 
 	var states []TimerState
 	if e.Timers != nil {
 		var err error
-		if states, err = e.Timers.Timers(ctx); err != nil {
+		if states, err = e.Timers.TimersOf(ctx, t.Name); err != nil {
 			return err
 		}
 	}
 	for _, timer := range t.Trigger.Timers {
 		w := WatchedTimer{Name: timer.Name, Schedule: timer.Schedule, Enabled: timer.Status.Active()}
 		for _, s := range states {
-			if s.Task == t.Name && s.Timer.Name == timer.Name {
-				w.Last, w.Next = s.Last, s.Next
+			if s.Timer.Name == timer.Name {
+				w.Last, w.Next = s.Fired, s.Next
 			}
 		}
 		x.Timers = append(x.Timers, w)

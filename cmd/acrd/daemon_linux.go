@@ -71,6 +71,7 @@ type daemon struct {
 	tcp, unix, inner net.Listener // inner serves the registry alone, for runs that are allowed in
 	registry         *registry.Registry
 	bases            *triggers.Bases
+	timers           *triggers.Timers
 	scheduler        *triggers.Scheduler
 	commits          *triggers.Commits
 	engine           buildEngine
@@ -246,7 +247,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
-		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
+		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Timers: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
 		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Timers: d.store},
 	}

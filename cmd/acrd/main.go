@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // for hosts without
 
 	"github.com/spf13/pflag"
 )

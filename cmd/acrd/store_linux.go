@@ -122,11 +122,18 @@ func daemonName(file string) (string, error) {
 // eventAge is how long events are kept for who has not got them.
 const eventAge = 7 * 24 * time.Hour
 
+// intentAge is how long it is remembered what triggers have noticed: what is
+// noticed again later is new. deliveryAge is the same for webhooks.
+const (
+	intentAge   = 90 * 24 * time.Hour
+	deliveryAge = 30 * 24 * time.Hour
+)
+
 // expire removes runs and events that nobody needs any more.
 func (d *daemon) expire(ctx context.Context) error {
 	removed, err := d.runner.Expire(ctx, d.records.keep)
 	if removed > 0 {
 		d.log.Info("old runs are removed", "runs", removed)
 	}
-	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge))
+	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge), d.store.RemoveIntents(ctx, intentAge), d.store.RemoveDeliveries(ctx, deliveryAge))
 }

@@ -34,6 +34,7 @@ type taskForm struct {
 	commit, pull                  bool
 	sourceName, gitToken          string
 	schedules                     []string
+	timers                        timerOptions
 	base                          bool
 	baseType, baseName            string
 	tagPatterns                   []string
@@ -87,7 +88,8 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	}
 	fs.StringVar(&f.sourceName, "source-trigger-name", "defaultSourceTriggerName", "name of the source trigger")
 	fs.StringVar(&f.baseName, "base-image-trigger-name", "defaultBaseimageTriggerName", "name of the base image trigger")
-	fs.StringArrayVar(&f.schedules, "schedule", nil, "five cron fields, UTC, or NAME:FIELDS; t1, t2, ... are the names of those without (repeat)")
+	fs.StringArrayVar(&f.schedules, "schedule", nil, "five cron fields or NAME:FIELDS; t1, t2, ... are the names of those without (repeat)")
+	f.timers.define(fs)
 	fs.Var(&f.identity, "assign-identity", "identities, in Azure; kept with the task")
 	fs.Lookup("assign-identity").NoOptDefVal = "[system]"
 	fs.BoolVar(&f.system, "is-system-task", false, "the task quicktask, which has no step")
@@ -275,7 +277,9 @@ func (f *taskForm) trigger() (body, error) {
 		if !ok {
 			name, schedule = fmt.Sprintf("t%d", i+1), text
 		}
-		timers = append(timers, body{"name": strings.TrimSpace(name), "schedule": strings.TrimSpace(schedule)})
+		timer := body{"name": strings.TrimSpace(name), "schedule": strings.TrimSpace(schedule)}
+		f.timers.addTo(timer, f.flags)
+		timers = append(timers, timer)
 	}
 	if len(timers) > 0 {
 		trigger["timerTriggers"] = timers

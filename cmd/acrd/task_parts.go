@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"acrd/internal/api"
 	"acrd/runner"
@@ -70,6 +72,27 @@ type timerFlags struct {
 	fs             *pflag.FlagSet
 	name, schedule string
 	enabled        bool
+	options        timerOptions
+}
+
+// timerOptions are what timers have here and not in ACR.
+type timerOptions struct{ zone, catchUp, overlap string }
+
+func (o *timerOptions) define(fs *pflag.FlagSet) {
+	fs.StringVar(&o.zone, "time-zone", "", "where the schedule is read, such as Europe/Berlin (default UTC)")
+	fs.StringVar(&o.catchUp, "catch-up", "latest", "which times run that were missed within the last day: latest, skip (none), or all (at most 10)")
+	fs.StringVar(&o.overlap, "overlap", "allow", "what a time does while the timer's last run has not ended: allow (run as well), skip, queue, or replace (cancel that run)")
+}
+
+// addTo adds to a timer what was given.
+func (o *timerOptions) addTo(timer body, fs *pflag.FlagSet) {
+	for flag, field := range map[string]struct{ name, value string }{
+		"time-zone": {"timeZone", o.zone}, "catch-up": {"catchUp", o.catchUp}, "overlap": {"overlap", o.overlap},
+	} {
+		if fs.Changed(flag) {
+			timer[field.name] = field.value
+		}
+	}
 }
 
 func (f *timerFlags) define(schedule bool) func(*pflag.FlagSet) {
@@ -77,8 +100,9 @@ func (f *timerFlags) define(schedule bool) func(*pflag.FlagSet) {
 		f.fs = fs
 		fs.StringVar(&f.name, "timer-name", "", "name of the timer")
 		if schedule {
-			fs.StringVar(&f.schedule, "schedule", "", "five cron fields, UTC: minute hour day month weekday")
+			fs.StringVar(&f.schedule, "schedule", "", "five cron fields: minute hour day month weekday")
 			fs.BoolVar(&f.enabled, "enabled", true, "whether the timer runs")
+			f.options.define(fs)
 		}
 	}
 }
@@ -130,7 +154,9 @@ func addTimer(ctx context.Context, s *session, args []string) error {
 		if slices.ContainsFunc(timersOf(t), func(one runner.TimerTrigger) bool { return one.Name == f.name }) {
 			return fmt.Errorf("The timer '%s' already exists for the task '%s'.", f.name, t.Name) //nolint:revive,staticcheck // as az says it of others
 		}
-		return f.patch(ctx, s, c, t, o, body{"name": f.name, "schedule": f.schedule, "status": string(enabled(f.enabled))})
+		timer := body{"name": f.name, "schedule": f.schedule, "status": string(enabled(f.enabled))}
+		f.options.addTo(timer, f.fs)
+		return f.patch(ctx, s, c, t, o, timer)
 	})
 }
 
@@ -147,6 +173,7 @@ func updateTimer(ctx context.Context, s *session, args []string) error {
 		if f.fs.Changed("enabled") {
 			timer["status"] = string(enabled(f.enabled))
 		}
+		f.options.addTo(timer, f.fs)
 		return f.patch(ctx, s, c, t, o, timer)
 	})
 }
@@ -169,13 +196,40 @@ func removeTimer(ctx context.Context, s *session, args []string) error {
 }
 
 func listTimers(ctx context.Context, s *session, args []string) error {
-	return onTask(ctx, s, "task timer list -n TASK", "List the timers of a task.", args, nil, func(_ *connection, t *api.Task, o *output) error {
-		timers := timersOf(t)
-		if timers == nil {
-			timers = []runner.TimerTrigger{}
+	return onTask(ctx, s, "task timer list -n TASK", "List the timers of a task, and the times that they run for next and have run for last.", args, nil, func(c *connection, t *api.Task, o *output) error {
+		timers, err := c.TaskTimers(ctx, t.Name)
+		if err != nil {
+			return err
 		}
-		return o.print(s, timers, timerTable(timers))
+		list := table{head: []string{"NAME", "SCHEDULE", "TIME ZONE", "STATUS", "NEXT", "LAST"}}
+		for _, one := range timers {
+			list.add(one.Name, one.Schedule, cmp.Or(one.TimeZone, "UTC"), string(one.Status), nextFire(one), fireTime(one.Last, one.TimeZone))
+		}
+		return o.print(s, timers, list)
 	})
+}
+
+// nextFire says when a timer runs next, on the clocks of its zone.
+func nextFire(t api.TaskTimer) string {
+	switch {
+	case !t.Status.Active():
+		return "-"
+	case t.Waits:
+		return fireTime(t.Next, t.TimeZone) + " (waits for its last run)"
+	case t.Next.IsZero():
+		return "never"
+	}
+	return fireTime(t.Next, t.TimeZone)
+}
+
+func fireTime(at time.Time, zone string) string {
+	if at.IsZero() {
+		return "-"
+	}
+	if there, err := time.LoadLocation(zone); err == nil {
+		at = at.In(there)
+	}
+	return at.Format(time.RFC3339)
 }
 
 // credentialFlags are the flags of acrd task credential.

@@ -20,6 +20,7 @@ func (d *daemon) openTriggers(fetcher *source.Fetcher) {
 		Store: d.store, Tasks: d.store, Records: d.store, Intents: d.store, Events: d.store, Own: d.host(), Log: d.log,
 		Registries: &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP},
 	}
+	d.timers = &triggers.Timers{Store: d.store, Cancel: d.runner.Cancel, Log: d.log}
 	d.scheduler = &triggers.Scheduler{
 		Intents: d.store, Tasks: d.store, Runs: d.store, Submit: d.runner, Images: d.bases, Events: d.store,
 		Quiet: d.quiet, Limit: cmp.Or(d.automatic, max(1, d.slots-1)), Changed: d.store.TriggersChanged, Log: d.log,
@@ -37,5 +38,6 @@ func (d *daemon) serveTriggers(ctx context.Context, g *errgroup.Group) {
 	}
 	g.Go(func() error { return d.commits.Serve(ctx) })
 	g.Go(func() error { return d.bases.Serve(ctx) })
+	g.Go(func() error { return d.timers.Serve(ctx) })
 	g.Go(func() error { return d.scheduler.Serve(ctx) })
 }

@@ -52,10 +52,11 @@ type Server struct {
 	Archives *Archives
 	// Triggers explain themselves; nil has no triggers.
 	Triggers Triggers
-	// CheckSchedule refuses a timer's schedule; nil refuses none.
-	CheckSchedule func(schedule string) error
-	// CheckTagPattern does the same for patterns of base image triggers.
+	// CheckTagPattern refuses a pattern of a base image trigger; nil refuses
+	// none.
 	CheckTagPattern func(pattern string) error
+	// Timers says where the timers of tasks are; nil does not know.
+	Timers Timers
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
@@ -117,6 +118,7 @@ func (s *Server) routes() []route {
 		{"DELETE", root + "/taskRuns/{taskRun}", s.deleteTaskRun},
 		{"POST", root + "/taskRuns/{taskRun}/listDetails", s.showTaskRun},
 		// What follows is not Azure's.
+		{"GET", root + "/tasks/{task}/timers", s.listTimers},
 		{"POST", root + "/runs/{run}/rerun", s.rerun},
 		{"GET", root + "/tasks/{task}/why", s.why},
 		{"GET", root + "/taskGraph", s.taskGraph},

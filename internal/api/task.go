@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"acrd/runner"
+	"acrd/triggers"
 )
 
 // Tasks are where tasks are kept. What it returns is the caller's own copy,
@@ -167,24 +169,46 @@ func (s *Server) finishTask(t, old *runner.Task) error {
 	}
 	err := t.Check()
 	faults, _ := errors.AsType[runner.Faults](err)
-	if s.CheckSchedule != nil && t.Trigger != nil {
-		for i, timer := range t.Trigger.Timers {
-			if err := s.CheckSchedule(timer.Schedule); err != nil && timer.Schedule != "" {
-				faults = append(faults, runner.Fault{Code: "InvalidSchedule", Target: fmt.Sprintf("properties.trigger.timerTriggers[%d].schedule", i), Message: err.Error()})
-			}
-		}
-	}
-	if s.CheckTagPattern != nil && t.Trigger != nil && t.Trigger.BaseImage != nil {
-		for i, p := range t.Trigger.BaseImage.TagPatterns {
-			if err := s.CheckTagPattern(p); err != nil {
-				faults = append(faults, runner.Fault{Code: "InvalidTagPattern", Target: fmt.Sprintf("properties.trigger.baseImageTrigger.tagPatterns[%d]", i), Message: err.Error()})
-			}
-		}
-	}
-	if len(faults) > 0 {
+	faults = append(faults, scheduleFaults(t, faults)...)
+	if faults = append(faults, s.patternFaults(t)...); len(faults) > 0 {
 		return faults
 	}
 	return err
+}
+
+// scheduleFaults are what is wrong with the fields of schedules, beyond what
+// is known.
+func scheduleFaults(t *runner.Task, known runner.Faults) runner.Faults {
+	if t.Trigger == nil {
+		return nil
+	}
+	var faults runner.Faults
+	for i, timer := range t.Trigger.Timers {
+		at := fmt.Sprintf("properties.trigger.timerTriggers[%d].schedule", i)
+		if slices.ContainsFunc(known, func(f runner.Fault) bool { return f.Target == at }) {
+			continue
+		}
+		if _, err := triggers.ParseSchedule(timer.Schedule, ""); err != nil {
+			faults = append(faults, runner.Fault{Code: "InvalidSchedule", Target: at, Message: err.Error()})
+		}
+	}
+	return faults
+}
+
+// patternFaults are what is wrong with the tag patterns of a base image
+// trigger.
+func (s *Server) patternFaults(t *runner.Task) runner.Faults {
+	if s.CheckTagPattern == nil || t.Trigger == nil || t.Trigger.BaseImage == nil {
+		return nil
+	}
+	var faults runner.Faults
+	for i, p := range t.Trigger.BaseImage.TagPatterns {
+		if err := s.CheckTagPattern(p); err != nil {
+			at := fmt.Sprintf("properties.trigger.baseImageTrigger.tagPatterns[%d]", i)
+			faults = append(faults, runner.Fault{Code: "InvalidTagPattern", Target: at, Message: err.Error()})
+		}
+	}
+	return faults
 }
 
 // same tells whether nothing has changed but the time.

@@ -148,7 +148,7 @@ func (c *chain) first(images ...string) {
 func (c *chain) runs() []*api.Run {
 	c.Helper()
 	var all []*api.Run
-	r := c.succeed(c.acrd(c.dir, "task", "list-runs", "--top", "100", "-o", "json"))
+	r := c.succeed(c.acrd(c.dir, "task", "list-runs", "--top", "1000", "-o", "json"))
 	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		c.Fatal(err)
 	}

@@ -415,7 +415,7 @@ func (st *start) request(t *runner.Task, pins map[string]string) (runner.Request
 	}
 	req.Reason = strings.Join(slices.Compact(reasons), "; ")
 	if st.held >= time.Second && st.holder != "" {
-		req.Reason += fmt.Sprintf(", held %v for build of %s", st.held.Round(time.Second), st.holder)
+		req.Reason += fmt.Sprintf(", held %d s for build of %s", int(st.held.Seconds()), st.holder)
 	}
 	req.TriggeredBy = st.intents[0].Reason
 	return req, nil

@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	"internal/api":        {"runner", "steps", "triggers", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"steps"},
 	"internal/source":     {"steps", "internal/address"},
+	"internal/forge":      {"runner", "steps"},
 	"runner":              {"steps", "runner/mask"},
 	"runner/mask":         {},
 	"triggers":            {"runner", "steps"},

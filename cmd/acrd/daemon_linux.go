@@ -21,6 +21,7 @@ import (
 	"acrd/internal/buildkit"
 	"acrd/internal/buildkit/control"
 	"acrd/internal/contexts"
+	"acrd/internal/forge"
 	"acrd/internal/logs"
 	"acrd/internal/metrics"
 	"acrd/internal/mounts"
@@ -74,6 +75,7 @@ type daemon struct {
 	timers           *triggers.Timers
 	scheduler        *triggers.Scheduler
 	commits          *triggers.Commits
+	statuses         *forge.Statuses
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -234,11 +236,12 @@ func (d *daemon) openParts(ctx context.Context) error {
 	counts := metrics.New(version)
 	archives := &api.Archives{Dir: d.path("uploads")}
 	d.housekeeping.archives = archives
+	d.statuses = &forge.Statuses{Tasks: d.store, Client: fetcher.Client(), Log: d.log}
 	d.runner = &runner.Runner{
 		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Hurry: d.hurry, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
-		Observe: runner.Observers(counts.Observer(), traces.Observer()),
+		Observe: runner.Observers(counts.Observer(), traces.Observer(), d.statuses.Observer()),
 	}
 	if err := d.placeRunner(d.runner); err != nil {
 		return err
@@ -250,6 +253,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Timers: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
 		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Timers: d.store},
+		Approve:         d.commits.Approve,
 	}
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}

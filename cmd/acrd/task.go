@@ -31,6 +31,7 @@ func taskCommands() []command {
 		{name: "logs", summary: "Show the log of a run of a task", run: showTaskLogs},
 		{name: "why", summary: "Say what starts a task, and why it did or did not", run: explainTask},
 		{name: "graph", summary: "Show which tasks build on images of which", run: drawTasks},
+		{name: "approve", summary: "Let a task run for a commit from a fork", run: approveCommit},
 		{name: "timer", summary: "Timers of a task", subs: timerCommands()},
 		{name: "credential", summary: "Registry credentials of a task", subs: credentialCommands()},
 		{name: "identity", summary: "Identities of a task, which open nothing here", subs: identityCommands()},

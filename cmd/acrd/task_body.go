@@ -33,6 +33,8 @@ type taskForm struct {
 	cpu, timeout                  int
 	commit, pull                  bool
 	sourceName, gitToken          string
+	branches, tags, paths         []string
+	hookSecret, provider          string
 	schedules                     []string
 	timers                        timerOptions
 	base                          bool
@@ -70,6 +72,11 @@ func (f *taskForm) define(fs *pflag.FlagSet, update bool) {
 	fs.BoolVar(&f.commit, "commit-trigger-enabled", true, "run when a commit is pushed to the branch of the context")
 	fs.BoolVar(&f.pull, "pull-request-trigger-enabled", false, "run when there is a pull request to the branch")
 	fs.StringVar(&f.gitToken, "git-access-token", "", "token that opens the repository")
+	fs.StringArrayVar(&f.branches, "branch-pattern", nil, "branches to run for, instead of the one of the context: * is anything but /, ** anything, ! in front takes out (repeat)")
+	fs.StringArrayVar(&f.tags, "tag-pattern", nil, "tags to run for, in the same way (repeat)")
+	fs.StringArrayVar(&f.paths, "path-pattern", nil, "files and folders of which a commit has to touch one (repeat)")
+	fs.StringVar(&f.hookSecret, "webhook-secret", "", "secret of webhooks to /hooks/PROVIDER/TASK/TRIGGER; two with a space between are both good; without, none are taken")
+	fs.StringVar(&f.provider, "git-provider", "", "github, gitlab, gitea or azure, for the status of commits; without, what the host of the repository says")
 	fs.BoolVar(&f.base, "base-image-trigger-enabled", true, "run when an image changes that the last one was built on")
 	fs.StringVar(&f.baseType, "base-image-trigger-type", "Runtime", "Runtime or All")
 	fs.StringArrayVar(&f.tagPatterns, "base-image-tag-pattern", nil, "REPOSITORY:PATTERN, a glob or a range of versions: the newest tag that matches takes the place of the one that a build names (repeat)")
@@ -285,9 +292,9 @@ func (f *taskForm) trigger() (body, error) {
 		trigger["timerTriggers"] = timers
 	}
 	if events := f.events(); len(events) > 0 {
-		trigger["sourceTriggers"] = []body{{
-			"name": f.sourceName, "sourceTriggerEvents": events, "status": "Enabled", "sourceRepository": f.repository(),
-		}}
+		source := body{"name": f.sourceName, "sourceTriggerEvents": events, "status": "Enabled", "sourceRepository": f.repository()}
+		f.addPatterns(source)
+		trigger["sourceTriggers"] = []body{source}
 	}
 	if f.base {
 		base := body{"name": f.baseName, "baseImageTriggerType": f.baseType, "status": "Enabled"}
@@ -300,6 +307,24 @@ func (f *taskForm) trigger() (body, error) {
 		trigger["baseImageTrigger"] = base
 	}
 	return trigger, nil
+}
+
+// addPatterns adds what ACR's source triggers do not have, if it is given, and
+// says whether any is.
+func (f *taskForm) addPatterns(source body) bool {
+	n := len(source)
+	for flag, field := range map[string]struct {
+		name  string
+		value any
+	}{
+		"branch-pattern": {"branchPatterns", f.branches}, "tag-pattern": {"tagPatterns", f.tags}, "path-pattern": {"pathPatterns", f.paths},
+		"webhook-secret": {"webhookSecret", f.hookSecret}, "git-provider": {"provider", f.provider},
+	} {
+		if f.given(flag) {
+			source[field.name] = field.value
+		}
+	}
+	return len(source) > n
 }
 
 // events are what a source trigger waits for: nothing, where the source is not

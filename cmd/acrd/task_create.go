@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -244,6 +245,11 @@ func enabled(yes bool) runner.TaskStatus {
 func (f *taskForm) updateSource(was *runner.TaskTrigger) body {
 	events := f.given("commit-trigger-enabled") || f.given("pull-request-trigger-enabled")
 	moved := f.given("context") || f.given("git-access-token")
+	patterns := body{}
+	if f.addPatterns(patterns) && len(was.Sources) > 0 && !events && !moved {
+		patterns["name"] = was.Sources[0].Name
+		return patterns
+	}
 	if !events && (!moved || len(was.Sources) == 0) {
 		return nil
 	}
@@ -254,6 +260,7 @@ func (f *taskForm) updateSource(was *runner.TaskTrigger) body {
 		return body{"name": was.Sources[0].Name, "status": string(runner.Disabled)} // there is no repository any more
 	}
 	source := body{"name": "defaultSourceTriggerName"}
+	maps.Copy(source, patterns)
 	var had []string
 	if len(was.Sources) > 0 {
 		source["name"] = was.Sources[0].Name

@@ -36,6 +36,7 @@ func (d *daemon) serveTriggers(ctx context.Context, g *errgroup.Group) {
 	if !d.followed {
 		return // it is there for one command
 	}
+	g.Go(func() error { return d.statuses.Serve(ctx) })
 	g.Go(func() error { return d.commits.Serve(ctx) })
 	g.Go(func() error { return d.bases.Serve(ctx) })
 	g.Go(func() error { return d.timers.Serve(ctx) })

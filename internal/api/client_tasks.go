@@ -70,6 +70,11 @@ func (c *Client) TaskGraph(ctx context.Context) (*triggers.Picture, error) {
 	return &p, c.call(ctx, http.MethodGet, ourRoot+"/taskGraph", nil, &p)
 }
 
+// Approve lets a task run for the commit of a pull request from a fork.
+func (c *Client) Approve(ctx context.Context, task, commit string) error {
+	return c.call(ctx, http.MethodPost, ourRoot+"/tasks/"+url.PathEscape(task)+"/approve", map[string]string{"commit": commit}, nil)
+}
+
 // TaskRuns lists all task runs.
 func (c *Client) TaskRuns(ctx context.Context) ([]*TaskRun, error) {
 	return pages[*TaskRun](ctx, c, "/taskRuns")

@@ -57,6 +57,9 @@ type Server struct {
 	CheckTagPattern func(pattern string) error
 	// Timers says where the timers of tasks are; nil does not know.
 	Timers Timers
+	// Approve lets a task run for the commit of a pull request from a fork; it
+	// is runner.ErrNotFound if none waits for it.
+	Approve func(ctx context.Context, task, commit string) error
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
@@ -119,6 +122,7 @@ func (s *Server) routes() []route {
 		{"POST", root + "/taskRuns/{taskRun}/listDetails", s.showTaskRun},
 		// What follows is not Azure's.
 		{"GET", root + "/tasks/{task}/timers", s.listTimers},
+		{"POST", root + "/tasks/{task}/approve", s.approve},
 		{"POST", root + "/runs/{run}/rerun", s.rerun},
 		{"GET", root + "/tasks/{task}/why", s.why},
 		{"GET", root + "/taskGraph", s.taskGraph},

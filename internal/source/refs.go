@@ -102,6 +102,16 @@ func (f *Fetcher) listRefs(ctx context.Context, c steps.Context, prefixes []stri
 	return a.list(ctx, u.String())
 }
 
+// Client is for small questions to the servers that have repositories: it goes
+// only where a fetch may, and follows no redirect.
+func (f *Fetcher) Client() *http.Client {
+	f.refs.once.Do(func() { f.refs.open(f) })
+	return &http.Client{
+		Transport: f.refs.transport, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 func (r *refsClient) open(f *Fetcher) {
 	limits := f.Limits.withDefaults()
 	r.known = map[string]remoteKind{}

@@ -40,9 +40,12 @@ type Commits struct {
 	Log   *slog.Logger
 
 	once sync.Once
-	mu   sync.Mutex // guards asks
+	mu   sync.Mutex // guards asks and looked
 	asks map[string]bool
 	wake chan struct{}
+	// looked is when each watch was last looked at here: most looks are not
+	// kept.
+	looked map[string]time.Time
 }
 
 // Definitions are all stored tasks. internal/store implements it.
@@ -115,7 +118,27 @@ func (r *repository) refs() []string {
 
 // init makes the zero value ready.
 func (c *Commits) init() {
-	c.once.Do(func() { c.asks, c.wake = map[string]bool{}, make(chan struct{}, 1) })
+	c.once.Do(func() { c.asks, c.wake, c.looked = map[string]bool{}, make(chan struct{}, 1), map[string]time.Time{} })
+}
+
+func (c *Commits) lookedAt(id string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked[id] = at
+}
+
+// last is when this process has last looked at a watch, and when the next look
+// is due; zero if it has not since what the store says.
+func (c *Commits) last(id string, kept time.Time) (looked, next time.Time) {
+	if c == nil {
+		return looked, next
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at := c.looked[id]; at.After(kept) {
+		return at, at.Add(c.every())
+	}
+	return looked, next
 }
 
 // Look asks for a look at what a trigger watches, at once.
@@ -393,7 +416,11 @@ func (c *Commits) Watched(ctx context.Context, task string) ([]Watched, error) {
 		if err := json.Unmarshal(w.Doc, &s); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", w.ID, err)
 		}
-		all = append(all, watchedBy(r, &s, w.Next, task)...)
+		next := w.Next
+		if at, due := c.last(w.ID, s.Looked); !at.IsZero() {
+			s.Looked, next = at, due
+		}
+		all = append(all, watchedBy(r, &s, next, task)...)
 	}
 	return all, nil
 }

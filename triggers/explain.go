@@ -17,7 +17,8 @@ type Explainer struct {
 	Intents Intents
 	Tasks   Tasks
 	Runs    Runs
-	// Timers may be nil.
+	// Commits and Timers may be nil.
+	Commits *Commits
 	Timers interface {
 		TimersOf(ctx context.Context, task string) ([]TimerState, error)
 	}
@@ -162,40 +163,41 @@ func watchedImage(base Base, trigger *runner.BaseImageTrigger, watches []Watch) 
 	return w
 }
 
-// sourceWatch is the kind of watches of repositories.
-const sourceWatch = "repositories"
-
 // repositories joins the triggers with what looks at repositories remember.
 func (e *Explainer) repositories(ctx context.Context, t *runner.Task, x *Explanation) error {
 	if t.Trigger == nil || len(t.Trigger.Sources) == 0 {
 		return nil
 	}
-	watches, err := e.Bases.Store.Watches(ctx, sourceWatch)
+	watches, err := e.Bases.Store.Watches(ctx, repositories)
 	if err != nil {
 		return err
 	}
 	for _, s := range t.Trigger.Sources {
 		w := WatchedRepository{Name: s.Name, URL: s.Repository.URL, Enabled: s.Status.Active()}
 		for _, watch := range watches {
-			w.add(watch)
+			e.addWatch(&w, t.Name, watch, x)
 		}
 		x.Repositories = append(x.Repositories, w)
 	}
 	return nil
 }
 
-func (w *WatchedRepository) add(watch Watch) {
-	var seen struct {
-		URL       string            `json:"url"`
-		Refs      map[string]string `json:"refs"`
-		Looked    time.Time         `json:"looked"`
-		Err       string            `json:"error"`
-		Suspended time.Time         `json:"suspended"`
-	}
+// addWatch adds what a watch has seen, if it is of this repository, and what
+// the task was not run for.
+func (e *Explainer) addWatch(w *WatchedRepository, task string, watch Watch, x *Explanation) {
+	var seen sight
 	if json.Unmarshal(watch.Doc, &seen) != nil || bare(seen.URL) != bare(w.URL) {
 		return
 	}
 	w.Refs, w.Looked, w.Next, w.Err, w.Suspended = seen.Refs, seen.Looked, watch.Next, seen.Err, !seen.Suspended.IsZero()
+	if at, next := e.Commits.last(watch.ID, seen.Looked); !at.IsZero() {
+		w.Looked, w.Next = at, next
+	}
+	for _, k := range seen.Skipped {
+		if k.Task == task {
+			x.Decided = append(x.Decided, Outcome{At: k.At, Kind: Commit, Reason: "commit " + k.Commit + " on " + k.Ref, Why: k.Why})
+		}
+	}
 }
 
 // bare is a repository's URL without what does not tell it from others.
@@ -294,6 +296,8 @@ func (e *Explainer) decided(ctx context.Context, t *runner.Task, x *Explanation)
 	for _, s := range all {
 		x.Decided = append(x.Decided, Outcome{At: s.Decision.At, Kind: s.Kind, Reason: s.Reason, Run: s.Run, Why: s.Why})
 	}
+	slices.SortStableFunc(x.Decided, func(a, b Outcome) int { return b.At.Compare(a.At) })
+	x.Decided = slices.Compact(x.Decided)
 	return err
 }
 

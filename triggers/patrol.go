@@ -307,6 +307,7 @@ func (p *patrol) judge(ctx context.Context, o *outcome, h *gitHost) (next time.T
 		return now.Add(pause), true
 	}
 	delete(p.suspended, o.watch.ID)
+	p.lookedAt(o.watch.ID, now)
 	switch {
 	case !o.hooked.IsZero():
 		s.Hooked = o.hooked

@@ -252,7 +252,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	management := &api.Server{
 		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Timers: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
-		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Timers: d.store},
+		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Commits: d.commits, Timers: d.store},
 		Approve:         d.commits.Approve,
 	}
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}

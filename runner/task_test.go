@@ -168,7 +168,7 @@ func TestTaskRequestFiles(t *testing.T) {
 func TestTaskCheck(t *testing.T) {
 	task := readTask(t, `{"name": "a b", "properties": {"status": "On", "platform": {"os": "windows", "architecture": "mips"}, "timeout": 5,
 		"step": {"type": "EncodedTask"}, "entitlements": ["root"],
-		"trigger": {"timerTriggers": [{"name": "t", "schedule": "@daily"}, {"name": "t", "schedule": "* * * * *"}],
+		"trigger": {"timerTriggers": [{"name": "t", "schedule": "@daily"}, {"name": "t", "schedule": "* * * * *", "timeZone": "Local", "catchUp": "some", "overlap": "never"}, {"name": "u", "schedule": "* * * * *", "timeZone": "Europe/Berlin", "catchUp": "all", "overlap": "skip"}],
 			"sourceTriggers": [{"name": "s", "sourceRepository": {"repositoryUrl": "here", "sourceControlType": "SVN"}}],
 			"baseImageTrigger": {"baseImageTriggerType": "Some"}},
 		"credentials": {"customRegistries": {"r.io": {"userName": {"value": "u", "type": "Magic"}}}}}}`)
@@ -192,7 +192,10 @@ func TestTaskCheck(t *testing.T) {
 		"InvalidProperty trigger.baseImageTrigger.baseImageTriggerType",
 		"InvalidProperty trigger.sourceTriggers[0].sourceRepository.sourceControlType",
 		"InvalidProperty trigger.timerTriggers[0].schedule",
+		"InvalidProperty trigger.timerTriggers[1].catchUp",
 		"InvalidProperty trigger.timerTriggers[1].name",
+		"InvalidProperty trigger.timerTriggers[1].overlap",
+		"InvalidProperty trigger.timerTriggers[1].timeZone",
 		"InvalidRepositoryUrl trigger.sourceTriggers[0].sourceRepository.repositoryUrl",
 		"InvalidResourceName name",
 		"MissingRequiredProperty credentials.customRegistries[r.io].password",

@@ -51,7 +51,7 @@ func newDesk(t *testing.T) *desk {
 		Store: d.runs, Logs: lg, Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Sources: &archiveSources{archives}, Alone: true,
 	}
 	d.api = &api.Server{
-		Runs: r, Records: d.runs, Tasks: d.runs, TaskRuns: d.runs, Logs: lg, Archives: archives,
+		Runs: r, Records: d.runs, Tasks: d.runs, TaskRuns: d.runs, Timers: d.runs, Logs: lg, Archives: archives,
 		LogLink: lg.Link, Info: api.Info{Registry: "localhost:5000"},
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -113,7 +114,7 @@ func (db *DB) decide(ctx context.Context, t *tx, task string, keys []string, d t
 	for _, key := range keys {
 		in, err := db.scanIntent(t.row(ctx, `UPDATE intents SET decided_at = $1, run = $2, why = $3 WHERE task = $4 AND key = $5 AND decided_at = 0
 			RETURNING task, key, sealed, decided_at, run, why`, micros(d.At), max(0, parseID(d.Run)), d.Why, task, key))
-		if err == sql.ErrNoRows {
+		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {

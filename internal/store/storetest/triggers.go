@@ -90,8 +90,10 @@ func intents(t *testing.T, db *store.DB) {
 
 func forTask(task, reason string, keys ...string) *runner.Run {
 	now := time.Now().UTC()
-	return &runner.Run{Type: runner.AutoBuild, Status: runner.Queued, Created: now, Updated: now,
-		Request: runner.Request{Task: task, Reason: reason, Intents: keys, Cause: &runner.Cause{Timer: &runner.TimerCause{Name: "t"}}}}
+	return &runner.Run{
+		Type: runner.AutoBuild, Status: runner.Queued, Created: now, Updated: now,
+		Request: runner.Request{Task: task, Reason: reason, Intents: keys, Cause: &runner.Cause{Timer: &runner.TimerCause{Name: "t"}}},
+	}
 }
 
 func queued(r *runner.Run) ([]runner.Event, error) {

@@ -105,15 +105,17 @@ type repository struct {
 	host   string
 	wants  []want
 	edited time.Time // when the last of the tasks was
+	refs   []string  // patterns of what they wait for
 }
 
-func (r *repository) refs() []string {
+// settle is called when all who wait are known.
+func (r *repository) settle() {
 	var all []string
 	for i := range r.wants {
 		all = append(all, r.wants[i].refs()...)
 	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	r.refs = slices.Compact(all)
 }
 
 // init makes the zero value ready.
@@ -220,9 +222,13 @@ func (c *Commits) repositories(ctx context.Context) (all map[string]*repository,
 			c.addTask(all, byTrigger, t)
 		}
 		if len(tasks) < 200 {
-			return all, byTrigger, nil
+			break
 		}
 	}
+	for _, r := range all {
+		r.settle()
+	}
+	return all, byTrigger, nil
 }
 
 func (c *Commits) addTask(all map[string]*repository, byTrigger map[string]string, t *runner.Task) {
@@ -266,14 +272,13 @@ func remoteOf(t *runner.Task, s *runner.SourceTrigger) Remote {
 // look looks at a repository, makes intents of what has moved, and changes s to
 // what is known then.
 func (c *Commits) look(ctx context.Context, r *repository, s *sight, how string) error {
-	refs := r.refs()
-	l, err := c.Git.Refs(ctx, r.remote, prefixes(refs))
+	l, err := c.Git.Refs(ctx, r.remote, prefixes(r.refs))
 	if err != nil {
 		return err
 	}
 	next := *s
 	next.Skipped = slices.Clone(s.Skipped)
-	for _, m := range next.see(l, refs, time.Now()) {
+	for _, m := range next.see(l, r.refs, time.Now()) {
 		if err := c.moved(ctx, r, &next, m, how); err != nil {
 			return err
 		}

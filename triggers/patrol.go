@@ -47,9 +47,9 @@ type job struct {
 // An outcome is a job done.
 type outcome struct {
 	job
-	sight sight
-	moved bool
-	err   error
+	before, sight sight
+	moved         bool
+	err           error
 }
 
 func newPatrol(c *Commits) *patrol {
@@ -88,7 +88,7 @@ func (p *patrol) sync(ctx context.Context) error {
 	}
 	var fresh []string // what is new in them is to be known before it moves
 	for id, r := range repos {
-		if old := p.repos[id]; old != nil && !slices.Equal(old.refs(), r.refs()) {
+		if old := p.repos[id]; old != nil && !slices.Equal(old.refs, r.refs) {
 			fresh = append(fresh, id)
 		}
 		if err := p.watch(ctx, id, r); err != nil {
@@ -260,7 +260,8 @@ func (p *patrol) do(ctx context.Context, j job) outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookPatience, errors.New("the look took too long"))
 	defer cancel()
 	o := outcome{job: j}
-	o.sight = remembered(j.watch.Doc)
+	o.before = remembered(j.watch.Doc)
+	o.sight = o.before
 	o.sight.URL = j.repo.remote.URL
 	how := "poll"
 	if !j.hooked.IsZero() {
@@ -316,11 +317,10 @@ func (p *patrol) judge(ctx context.Context, o *outcome, h *gitHost) (next time.T
 	}
 	interval := s.interval(p.every(), now)
 	next = now.Add(interval)
-	before := remembered(o.watch.Doc)
-	if before.Wanted == nil { // from now on everything has its own time
+	if o.before.Wanted == nil { // from now on everything has its own time
 		next = now.Add(phase(o.watch.ID, p.every()))
 	}
-	return next, o.moved || !o.hooked.IsZero() || interval != p.every() || before.differs(s)
+	return next, o.moved || !o.hooked.IsZero() || interval != p.every() || o.before.differs(s)
 }
 
 // remembered is what a watch has of its repository: nothing, if it cannot be

@@ -44,6 +44,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"tasks", tasks},
 		{"tasks from many sides", tasksTogether},
 		{"task runs", taskRuns},
+		{"the version of tasks", tasksVersion},
 		{"tokens", tokens},
 		{"secrets", sealedSecrets},
 		{"an intent is decided once", intents},
@@ -610,4 +611,32 @@ func wrongKey(t *testing.T, url string) {
 	if err == nil {
 		other.Close()
 	}
+}
+
+// tasksVersion is another one after each change, and not otherwise.
+func tasksVersion(t *testing.T, db *store.DB) {
+	seen := map[string]bool{}
+	changed := func(what string) {
+		t.Helper()
+		v, err := db.TasksVersion(t.Context())
+		if err != nil || seen[v] {
+			t.Errorf("after %s: %q, %v; was there before", what, v, err)
+		}
+		if again, _ := db.TasksVersion(t.Context()); again != v {
+			t.Errorf("after %s: %q, and then %q", what, v, again)
+		}
+		seen[v] = true
+	}
+	changed("nothing")
+	for range 2 {
+		_, err := db.ChangeTask(t.Context(), "web-app", func(*runner.Task) (*runner.Task, error) { return &runner.Task{Name: "web-app"}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed("a change")
+	}
+	if err := db.RemoveTask(t.Context(), "web-app"); err != nil {
+		t.Fatal(err)
+	}
+	changed("a removal")
 }

@@ -20,6 +20,7 @@ var postgresDialect = dialect{
 		"{now}", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		"{lock}", "FOR UPDATE",
 		"{skip}", "FOR UPDATE SKIP LOCKED",
+		"{later}", "greatest",
 	),
 	notifies: true,
 	kind:     postgresKind,

@@ -24,6 +24,7 @@ var sqliteDialect = dialect{
 		"{now}", "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
 		"{lock}", "",
 		"{skip}", "",
+		"{later}", "max",
 	),
 	kind:  sqliteKind,
 	again: func(error) bool { return false },

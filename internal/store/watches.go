@@ -54,7 +54,7 @@ func (db *DB) ClaimWatches(ctx context.Context, kind string, now time.Time, limi
 	err := db.change(ctx, "claim watches", func(ctx context.Context, t *tx) error {
 		all = nil
 		rows, err := t.QueryContext(ctx, t.dialect.sql(`UPDATE watches SET owner = $1, lease_until = $2
-			WHERE kind = $3 AND id IN (SELECT id FROM watches WHERE kind = $3 AND next_at <= $4 AND lease_until <= $4 ORDER BY next_at LIMIT $5 {skip})
+			WHERE kind = $3 AND id IN (SELECT id FROM watches WHERE kind = $3 AND {later}(next_at, lease_until) <= $4 ORDER BY {later}(next_at, lease_until) LIMIT $5 {skip})
 			RETURNING id, sealed, next_at, owner`), rand.Text(), micros(now.Add(lease)), kind, micros(now), limit)
 		if err != nil {
 			return err

@@ -136,6 +136,24 @@ func (c *chain) offline(image string, content v1.Image) {
 	}
 }
 
+// annotations are those of an image's manifest.
+func (c *chain) annotations(image string) map[string]string {
+	c.Helper()
+	ref, err := name.ParseReference(c.registry + "/" + image)
+	if err != nil {
+		c.Fatal(err)
+	}
+	got, err := remote.Image(ref)
+	if err != nil {
+		c.Fatal(err)
+	}
+	m, err := got.Manifest()
+	if err != nil {
+		c.Fatal(err)
+	}
+	return m.Annotations
+}
+
 // first builds everything, in this order.
 func (c *chain) first(images ...string) {
 	c.Helper()
@@ -224,6 +242,10 @@ func TestChain(t *testing.T) {
 		for _, i := range p.OutputImages {
 			made[i.Repository] = i.Digest
 		}
+	}
+	annotations := c.annotations("d:1")
+	if annotations["org.opencontainers.image.base.name"] != c.registry+"/b:1" || annotations["org.opencontainers.image.base.digest"] != made["b"] {
+		t.Errorf("d is annotated with %v; its base is %s", annotations, made["b"])
 	}
 	log := c.succeed(c.acrd(c.dir, "logs", runs[0].Properties.RunID)).stdout
 	if first, _, _ := strings.Cut(log, "\n"); !strings.Contains(first, "Reason: base image "+c.registry+"/base/os:1 sha256:") || !strings.Contains(first, "registry event") {

@@ -19,7 +19,7 @@ type Explainer struct {
 	Runs    Runs
 	// Commits and Timers may be nil.
 	Commits *Commits
-	Timers interface {
+	Timers  interface {
 		TimersOf(ctx context.Context, task string) ([]TimerState, error)
 	}
 }

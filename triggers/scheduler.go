@@ -172,19 +172,18 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
-	if err := s.update(ctx, active, open); err != nil {
-		return again, err
-	}
+	s.update(ctx, active, open)
 	starts, holds, again := s.chain.next(time.Now())
 	for _, h := range holds {
 		s.tell(ctx, NewEvent(Held, Intent{Task: h.task}, Decision{Why: "held for build of " + h.holder}, time.Now()))
 	}
 	for _, st := range starts {
-		if err := s.start(ctx, &st); err != nil {
-			return again, err
+		// One task whose record cannot be read keeps no others waiting.
+		if err := s.start(ctx, &st); err != nil && ctx.Err() == nil {
+			s.log().Error("task could not be started", "task", st.task, "err", err)
 		}
 	}
-	return again, nil
+	return again, ctx.Err()
 }
 
 // noteEnded learns from runs that have ended since the last look.
@@ -198,8 +197,12 @@ func (s *schedule) noteEnded(ctx context.Context) error {
 		if _, seen := s.seen[r.Run]; seen {
 			continue
 		}
-		if err := s.Images.Ended(ctx, r.Run); err != nil && !errors.Is(err, runner.ErrNotFound) {
+		err := s.Images.Ended(ctx, r.Run)
+		if errors.Is(err, runner.ErrUnavailable) || errors.Is(err, runner.ErrNoSpace) || ctx.Err() != nil {
 			return fmt.Errorf("run %s: %w", r.Run, err)
+		}
+		if err != nil && !errors.Is(err, runner.ErrNotFound) {
+			s.log().Error("nothing could be learnt from a run", "run", r.Run, "err", err)
 		}
 		s.seen[r.Run] = now
 	}
@@ -209,7 +212,7 @@ func (s *schedule) noteEnded(ctx context.Context) error {
 }
 
 // update makes the chain know what the store knows.
-func (s *schedule) update(ctx context.Context, active []Active, open []Intent) error {
+func (s *schedule) update(ctx context.Context, active []Active, open []Intent) {
 	runs := make(map[string]bool, len(active))
 	for _, r := range active {
 		runs[r.Run] = true
@@ -222,8 +225,8 @@ func (s *schedule) update(ctx context.Context, active []Active, open []Intent) e
 		if s.chain.known[id] {
 			continue
 		}
-		if err := s.consider(ctx, i); err != nil {
-			return err
+		if err := s.consider(ctx, i); err != nil && ctx.Err() == nil {
+			s.log().Error("trigger could not be considered", "task", i.Task, "err", err)
 		}
 	}
 	for id := range s.chain.known {
@@ -236,7 +239,6 @@ func (s *schedule) update(ctx context.Context, active []Active, open []Intent) e
 			s.chain.ended(run)
 		}
 	}
-	return nil
 }
 
 // consider makes an intent a wish, unless there is a reason not to.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,10 +37,26 @@ func (s *workshop) exports(op *steps.BuildOp, in *inputs) []client.ExportEntry {
 	}
 	if len(op.Tags) > 0 {
 		attrs := exportAttributes(op)
+		maps.Copy(attrs, s.baseAnnotations(op, in))
 		attrs["name"] = s.storeName(op.Tags[0])
 		all = append(all, client.ExportEntry{Type: client.ExporterImage, Attrs: attrs})
 	}
 	return all
+}
+
+// baseAnnotations say what the image is based on, where that is known before
+// the build: where it is pinned.
+func (s *workshop) baseAnnotations(op *steps.BuildOp, in *inputs) map[string]string {
+	base := familiar(in.scan.Runtime)
+	if _, own := s.own(in.scan.Runtime); own {
+		return nil
+	}
+	for ref, digest := range op.Pins {
+		if familiar(ref) == base {
+			return map[string]string{"annotation.org.opencontainers.image.base.name": ref, "annotation.org.opencontainers.image.base.digest": digest}
+		}
+	}
+	return nil
 }
 
 // create makes a file of the workspace, in place of what is there.

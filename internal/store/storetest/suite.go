@@ -59,6 +59,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 	}
 	t.Run("everything survives", func(t *testing.T) { survives(t, fresh(t)) })
 	t.Run("timers", func(t *testing.T) { timers(t, fresh) })
+	t.Run("three schedulers, one killed", func(t *testing.T) { schedulers(t, fresh(t)) })
 	t.Run("another key is refused", func(t *testing.T) { wrongKey(t, fresh(t)) })
 }
 

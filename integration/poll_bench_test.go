@@ -87,7 +87,7 @@ func BenchmarkPoll(b *testing.B) {
 	}
 	const repositories = 10_000
 	address := startPollServer(b)
-	dir, err := os.MkdirTemp("/dev/shm", "acrd-poll-") //nolint:usetesting // a slow disk would only make it longer
+	dir, err := os.MkdirTemp("/dev/shm", "acrd-poll-") // a slow disk would only make it longer
 	if err != nil {
 		b.Skip("there is no /dev/shm")
 	}
@@ -152,7 +152,7 @@ func startPollServer(b *testing.B) string {
 	}
 	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for range 200 {
-		if resp, err := http.Get("http://" + address + "/asked"); err == nil { //nolint:noctx,gosec // our own
+		if resp, err := http.Get("http://" + address + "/asked"); err == nil {
 			resp.Body.Close()
 			return address
 		}
@@ -164,7 +164,7 @@ func startPollServer(b *testing.B) string {
 
 func asked(b *testing.B, address string) (n int64) {
 	b.Helper()
-	resp, err := http.Get("http://" + address + "/asked") //nolint:noctx,gosec // our own
+	resp, err := http.Get("http://" + address + "/asked")
 	if err != nil {
 		b.Fatal(err)
 	}

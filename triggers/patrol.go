@@ -64,7 +64,7 @@ func newPatrol(c *Commits) *patrol {
 // wait lets looks end.
 func (p *patrol) wait() {
 	go func() {
-		for range p.done { //nolint:revive // their outcomes are for the next daemon to see
+		for range p.done { // their outcomes are for the next daemon to see
 		}
 	}()
 	p.running.Wait()

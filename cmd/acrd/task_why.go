@@ -57,8 +57,11 @@ func writeExplanation(out io.Writer, x *triggers.Explanation) error {
 		title string
 		table table
 	}{
-		{"Base images", imageTable(x)}, {"Repositories", repositoryTable(x)}, {"Timers", whyTimerTable(x)},
-		{"Waiting", waitingTable(x)}, {"Decided", decisionTable(x)},
+		{"Base images", imageTable(x)},
+		{"Repositories", repositoryTable(x)},
+		{"Timers", whyTimerTable(x)},
+		{"Waiting", waitingTable(x)},
+		{"Decided", decisionTable(x)},
 	} {
 		if len(part.table.rows) == 0 {
 			continue

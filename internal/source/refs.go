@@ -206,7 +206,7 @@ func worthDiscovery(err error) bool {
 // answer is the refs themselves.
 func (a *asking) discover(ctx context.Context, address string) (remoteKind, *Refs, error) {
 	var k remoteKind
-	resp, err := a.do(ctx, http.MethodGet, address+advertPath+"?service="+uploadPack, "")
+	resp, err := a.do(ctx, http.MethodGet, address+advertPath+"?service="+uploadPack, "") //nolint:bodyclose // finish closes it
 	if err != nil {
 		return k, nil, err
 	}
@@ -283,7 +283,7 @@ func (a *asking) lsRefs(ctx context.Context, address string, k remoteKind) (*Ref
 	if k.base != "" {
 		address = k.base
 	}
-	resp, err := a.do(ctx, http.MethodPost, address+"/"+uploadPack, a.question(k))
+	resp, err := a.do(ctx, http.MethodPost, address+"/"+uploadPack, a.question(k)) //nolint:bodyclose // finish closes it
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,35 @@
+package runner
+
+import (
+	"testing"
+
+	"acrd/steps"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDistrust takes everything that opens anything from a stranger's run.
+func TestDistrust(t *testing.T) {
+	req := Request{
+		Task: "web-app", Source: "https://github.com/a/b.git#main", SourceToken: "CANARY", Values: map[string]string{"a": "b"},
+		SecretValues: map[string]string{"s": "CANARY"}, Secrets: map[string][]byte{"s": []byte("CANARY")},
+		Credentials:      []steps.Credential{{Registry: "r", Username: "u", Password: "CANARY"}},
+		VaultCredentials: []VaultCredential{{Registry: "r"}}, Allow: []string{steps.AllowInsecure}, AgentIDs: []string{"x"}, Untrusted: true,
+		Build: &BuildRequest{Tags: []string{"app:1"}, SecretArgs: []string{"A=CANARY"}, Push: true},
+	}
+	before := req.Build
+	req.distrust()
+	want := Request{
+		Task: "web-app", Source: "https://github.com/a/b.git#main", Values: map[string]string{"a": "b"}, Untrusted: true,
+		Build: &BuildRequest{Tags: []string{"app:1"}},
+	}
+	if diff := cmp.Diff(want, req); diff != "" {
+		t.Error(diff)
+	}
+	if !before.Push {
+		t.Error("the task's own request is changed")
+	}
+	if _, err := (quietSession{}).Push(t.Context(), "app:1", nil); err == nil {
+		t.Error("it pushes")
+	}
+}

@@ -35,6 +35,9 @@ type Explanation struct {
 	Timers       []WatchedTimer      `json:"timers,omitempty"`
 	// Upstream are the tasks that it builds on, directly.
 	Upstream []string `json:"upstream,omitempty"`
+	// Circle are the tasks, if any, that build on each other's images, this
+	// one among them.
+	Circle []string `json:"circle,omitempty"`
 	// Waiting is what is noticed and not decided, Decided the latest that
 	// was, the newest first.
 	Waiting []Waiting `json:"waiting,omitempty"`
@@ -142,6 +145,7 @@ func (e *Explainer) images(ctx context.Context, t *runner.Task, x *Explanation) 
 	x.Upstream = g.Up(t.Name)
 	for _, loop := range g.Loops() {
 		if slices.Contains(loop, t.Name) {
+			x.Circle = loop
 			x.Notes = append(x.Notes, "the tasks "+strings.Join(loop, ", ")+" build on each other's images, in a circle: each is started once by a change, and not again by what follows from it")
 		}
 	}

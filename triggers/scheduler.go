@@ -167,6 +167,9 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	}
 	if changed {
 		s.chain.connect(graph)
+		for _, loop := range graph.Loops() {
+			s.log().Warn("tasks build on each other's images, in a circle", "tasks", strings.Join(loop, ", "))
+		}
 	}
 	open, err := s.Intents.Open(ctx)
 	if err != nil {

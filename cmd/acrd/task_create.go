@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ changes of base images, unless switched off, and schedules.`)
 		if err != nil {
 			return err
 		}
+		warnOfCircle(ctx, s, c, form.name)
 		return f.output.print(s, t, taskTable(t))
 	})
 }
@@ -67,8 +69,17 @@ az's: a task that builds a Dockerfile pushes again unless --no-push is given.`)
 		if err != nil {
 			return err
 		}
+		warnOfCircle(ctx, s, c, form.name)
 		return f.output.print(s, t, taskTable(t))
 	})
+}
+
+// warnOfCircle says if a task builds, by way of others, on itself, as far as
+// builds have shown.
+func warnOfCircle(ctx context.Context, s *session, c *connection, name string) {
+	if x, err := c.Why(ctx, name); err == nil && len(x.Circle) > 0 {
+		fmt.Fprintf(s.stderr, "acrd: the tasks %s build on each other's images, in a circle: a change starts each of them once\n", strings.Join(x.Circle, ", "))
+	}
 }
 
 // update is the patch that makes of old what the flags say.

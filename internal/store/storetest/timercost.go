@@ -12,7 +12,7 @@ import (
 	"acrd/triggers"
 )
 
-// TestTimersCost lets 10,000 timers of 1,000 tasks fire for a while that is
+// TestTimersCost lets 10,000 timers of 100 tasks fire for a while that is
 // simulated, on SQLite and with everything that a daemon does for it, and
 // measures the processor's time. CPU is what this process has taken so far.
 // Bar: 1 % of one core.
@@ -56,10 +56,10 @@ func TestTimersCost(t *testing.T, cpu func() time.Duration) {
 
 func saveTimers(t *testing.T, db *store.DB, schedule func(i int) string) {
 	t.Helper()
-	for i := range 1000 {
+	for i := range 100 {
 		task := &runner.Task{Name: fmt.Sprintf("task-%04d", i), TaskSpec: runner.TaskSpec{Trigger: &runner.TaskTrigger{}}}
-		for j := range 10 {
-			task.Trigger.Timers = append(task.Trigger.Timers, runner.TimerTrigger{Name: fmt.Sprint("t", j), Schedule: schedule(10*i + j), Status: runner.Enabled})
+		for j := range 100 {
+			task.Trigger.Timers = append(task.Trigger.Timers, runner.TimerTrigger{Name: fmt.Sprint("t", j), Schedule: schedule(100*i + j), Status: runner.Enabled})
 		}
 		if _, err := db.ChangeTask(t.Context(), task.Name, func(*runner.Task) (*runner.Task, error) { return task, nil }); err != nil {
 			t.Fatal(err)

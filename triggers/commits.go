@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"acrd/runner"
 )
@@ -115,7 +116,7 @@ func (r *repository) settle() {
 		all = append(all, r.wants[i].refs()...)
 	}
 	slices.Sort(all)
-	r.refs = slices.Compact(all)
+	r.refs = slices.Clip(slices.Compact(all))
 }
 
 // init makes the zero value ready.
@@ -245,7 +246,7 @@ func (c *Commits) addTask(all map[string]*repository, byTrigger map[string]strin
 		id := hex.EncodeToString(sum[:16])
 		r := all[id]
 		if r == nil {
-			r = &repository{id: id, remote: remote, host: repositoryHost(remote.URL)}
+			r = &repository{id: id, remote: remote, host: unique.Make(repositoryHost(remote.URL)).Value()}
 			all[id] = r
 		}
 		r.wants = append(r.wants, newWant(t.Name, s))

@@ -3,6 +3,7 @@ package triggers
 import (
 	"slices"
 	"strings"
+	"unique"
 
 	"acrd/runner"
 )
@@ -35,8 +36,9 @@ type want struct {
 }
 
 func newWant(task string, t *runner.SourceTrigger) want {
+	// Of thousands of triggers most have the same words.
 	return want{
-		task: task, trigger: t.Name, branch: strings.TrimPrefix(t.Repository.Branch, branchRefs),
+		task: task, trigger: unique.Make(t.Name).Value(), branch: unique.Make(strings.TrimPrefix(t.Repository.Branch, branchRefs)).Value(),
 		branches: t.Branches, tags: t.Tags, paths: t.Paths,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -392,6 +393,12 @@ func retryAfter(text string) time.Duration {
 
 // listByGit is for ssh and git://, which the git program speaks.
 func (f *Fetcher) listByGit(ctx context.Context, c steps.Context) (*Refs, error) {
+	if f.Dir == "" {
+		return nil, errors.New("a Fetcher without a Dir asks no servers over ssh and git://")
+	}
+	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of mirrors: %w", cause(err))
+	}
 	from, err := f.reach(ctx, c.URL, credential{}, &meter{limits: f.Limits.withDefaults()})
 	if err != nil {
 		return nil, err

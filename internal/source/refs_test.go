@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -82,6 +83,29 @@ func TestRefs(t *testing.T) {
 				t.Errorf("of a prefix that nothing has: %v, %v", got, err)
 			}
 		})
+	}
+}
+
+// TestRefsSSH asks over ssh, which the program git does.
+func TestRefsSSH(t *testing.T) {
+	dir := t.TempDir()
+	r := newTestRepo(t, filepath.Join(dir, "app.git"))
+	commit := r.commit("main", map[string]string{"a": "1"})
+	r.commit("other", map[string]string{"a": "2"})
+	r.git("tag", "-a", "-m", "one", "v1", commit)
+	fakeSSH(t, fmt.Sprintf("for command; do :; done\ncd %s && exec sh -c \"$command\"\n", dir))
+	f := &Fetcher{Dir: filepath.Join(dir, "mirrors")}
+	got, err := listRefs(t, f, "git@git.example.com:app.git", "HEAD", "refs/heads/main", "refs/tags/v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Refs{Commits: map[string]string{"HEAD": commit, "refs/heads/main": commit, "refs/tags/v1": commit}, Head: "refs/heads/main"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	c, _ := steps.ParseGit("git@git.example.com:app.git")
+	if change, err := f.Change(t.Context(), c, "", commit); err != nil || change.Message != "msg" {
+		t.Errorf("change %+v, %v", change, err)
 	}
 }
 

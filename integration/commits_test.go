@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -120,17 +119,21 @@ func (f *forge) watch(name string, flags ...string) {
 	time.Sleep(3 * time.Second)
 }
 
-// hook sends what Gitea would.
+// hook sends what Gitea would of a push.
 func (f *forge) hook(task, delivery string) int {
 	f.Helper()
-	body := []byte(`{"ref":"refs/heads/main"}`)
+	return f.send(task, "push", delivery, `{"ref":"refs/heads/main"}`)
+}
+
+func (f *forge) send(task, event, delivery, body string) int {
+	f.Helper()
 	m := hmac.New(sha256.New, []byte(hookSecret))
-	m.Write(body)
-	req, err := http.NewRequest(http.MethodPost, "http://"+f.registry+"/hooks/gitea/"+task+"/defaultSourceTriggerName", bytes.NewReader(body))
+	m.Write([]byte(body))
+	req, err := http.NewRequest(http.MethodPost, "http://"+f.registry+"/hooks/gitea/"+task+"/defaultSourceTriggerName", strings.NewReader(body))
 	if err != nil {
 		f.Fatal(err)
 	}
-	req.Header.Set("X-Gitea-Event", "push")
+	req.Header.Set("X-Gitea-Event", event)
 	req.Header.Set("X-Gitea-Delivery", delivery)
 	req.Header.Set("X-Gitea-Signature", hex.EncodeToString(m.Sum(nil)))
 	resp, err := http.DefaultClient.Do(req)
@@ -169,7 +172,7 @@ func (f *forge) built(task string, n int) []string {
 		if p.Status != "Succeeded" {
 			f.Errorf("run %s: %s %s", p.RunID, p.Status, p.RunErrorMessage)
 		}
-		if p.Source == nil || p.Source.EventType != "commit" {
+		if p.Source == nil || p.Source.EventType == "" {
 			f.Errorf("run %s has the cause %+v", p.RunID, p.Source)
 			continue
 		}
@@ -272,4 +275,32 @@ func TestCommitsHostile(t *testing.T) {
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the daemon took %v to end", took)
 	}
+}
+
+// TestCommitsFork has a stranger who wants something merged.
+func TestCommitsFork(t *testing.T) {
+	need(t, "git")
+	f := newForge(t)
+	f.commits("main", "old", "a")
+	f.watch("web-app", "--pull-request-trigger-enabled", "--git-access-token", "c4n4ry")
+	head := f.commits("theirs", "please", "b")
+	f.git("--git-dir="+f.dir, "update-ref", "refs/pull/1/head", head)
+	f.git("--git-dir="+f.dir, "update-ref", "-d", "refs/heads/theirs")
+	body := fmt.Sprintf(`{"action":"opened","number":1,"pull_request":{"head":{"sha":"%s","repo":{"id":2}},"base":{"ref":"main","repo":{"id":1,"full_name":"git/app"}}}}`, head)
+	if got := f.send("web-app", "pull_request", "one", body); got != http.StatusAccepted {
+		t.Fatalf("hook: %d", got)
+	}
+	f.want("before it is approved", "web-app")
+	if r := f.acrd(t.TempDir(), "task", "approve", "-n", "web-app", "--commit", strings.Repeat("ab", 20)); r.code == 0 {
+		t.Errorf("another commit is approved:\n%s", r)
+	}
+	f.succeed(f.acrd(t.TempDir(), "task", "approve", "-n", "web-app", "--commit", head))
+	f.want("approved", "web-app", head)
+	if code, text := f.get("/v2/web-app/tags/list"); code != http.StatusNotFound {
+		t.Errorf("it has pushed: %d %s", code, text)
+	}
+	if got := f.send("web-app", "pull_request", "two", body); got != http.StatusAccepted {
+		t.Errorf("hook again: %d", got)
+	}
+	f.want("the same again", "web-app", head)
 }

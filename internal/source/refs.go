@@ -211,7 +211,8 @@ func (a *asking) discover(ctx context.Context, address string) (remoteKind, *Ref
 	if err != nil {
 		return k, nil, err
 	}
-	defer finish(resp.Body)
+	defer resp.Body.Close()
+	defer drain(resp.Body)
 	if final := *resp.Request.URL; strings.HasSuffix(final.Path, advertPath) {
 		final.Path, final.RawPath, final.RawQuery = strings.TrimSuffix(final.Path, advertPath), "", ""
 		if s := final.String(); s != address {
@@ -288,7 +289,8 @@ func (a *asking) lsRefs(ctx context.Context, address string, k remoteKind) (*Ref
 	if err != nil {
 		return nil, err
 	}
-	defer finish(resp.Body)
+	defer resp.Body.Close()
+	defer drain(resp.Body)
 	if resp.Header.Get("Content-Type") != "application/x-"+uploadPack+"-result" {
 		return nil, fmt.Errorf("%w: this is no answer of git", errProtocol)
 	}
@@ -369,17 +371,15 @@ func (a *asking) do(ctx context.Context, method, address, body string) (*http.Re
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		finish(resp.Body)
+		drain(resp.Body)
+		_ = resp.Body.Close()
 		return nil, &StatusError{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After"))}
 	}
 	return resp, nil
 }
 
-// finish reads the little that may be left, so that the connection is kept.
-func finish(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, 4<<10)
-	_ = body.Close()
-}
+// drain reads the little that may be left, so that the connection is kept.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 4<<10) }
 
 func retryAfter(text string) time.Duration {
 	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {

@@ -34,6 +34,7 @@ type chain struct {
 type node struct {
 	task     string
 	up, down []*node // but for those of its own loop
+	ring     []*node // those of up that are of its loop
 	wishes   []wish
 	active   int // runs that have not ended
 	blocks   int // nodes of up that are pending or blocked
@@ -87,7 +88,14 @@ func (c *chain) node(task string) *node {
 }
 
 func (n *node) pending() bool { return len(n.wishes) > 0 || n.active > 0 }
-func (n *node) hot() bool     { return n.pending() || n.blocks > 0 }
+
+// busy says that a run of the task goes on, or of one of its loop that makes
+// what it builds on: who has led to what is known when that has ended.
+func (n *node) busy() bool {
+	return n.active > 0 || slices.ContainsFunc(n.ring, func(u *node) bool { return u.active > 0 })
+}
+
+func (n *node) hot() bool { return n.pending() || n.blocks > 0 }
 
 // alter changes a node and lets those below know.
 func (c *chain) alter(n *node, change func()) {
@@ -115,16 +123,19 @@ func pass(n *node, before bool) {
 // runs stays.
 func (c *chain) connect(g *Graph) {
 	for _, n := range c.nodes {
-		n.up, n.down = nil, nil
+		n.up, n.down, n.ring = nil, nil, nil
 	}
 	rank := g.loops()
 	for task, ups := range g.up {
 		n := c.node(task)
 		for _, u := range ups {
-			if rank[task] == rank[u] { // a loop: nobody in it may wait for the others
+			above := c.node(u)
+			if rank[task] == rank[u] { // a loop: nobody in it may be held for the others
+				if u != task {
+					n.ring = append(n.ring, above)
+				}
 				continue
 			}
-			above := c.node(u)
 			n.up, above.down = append(n.up, above), append(above.down, n)
 		}
 	}
@@ -171,6 +182,19 @@ func (c *chain) want(w wish) {
 		n.listed = true
 		c.wanted = append(c.wanted, n)
 	}
+}
+
+// loose are the wishes for images that may change again in a moment.
+func (c *chain) loose() []*wish {
+	var all []*wish
+	for _, n := range c.wanted {
+		for i := range n.wishes {
+			if w := &n.wishes[i]; w.Kind == BaseImage && !w.firm {
+				all = append(all, w)
+			}
+		}
+	}
+	return all
 }
 
 // settle forgets wishes of a task.
@@ -251,7 +275,7 @@ func (c *chain) next(now time.Time) (starts []start, holds []hold, again time.Ti
 				again = sooner(again, due)
 				continue
 			}
-			if lane.waits() && (n.active > 0 || slices.ContainsFunc(starts, func(s start) bool { return s.task == n.task })) {
+			if lane.waits() && (n.busy() || slices.ContainsFunc(starts, func(s start) bool { return s.task == n.task })) {
 				continue
 			}
 			starts = append(starts, n.start(lane, now))

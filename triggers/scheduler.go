@@ -158,7 +158,8 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
-	if err := s.noteEnded(ctx); err != nil {
+	ended, err := s.noteEnded(ctx)
+	if err != nil {
 		return again, err
 	}
 	graph, changed, err := s.Images.Graph(ctx)
@@ -176,6 +177,9 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 		return again, err
 	}
 	s.update(ctx, active, open)
+	if ended {
+		s.firm(ctx)
+	}
 	starts, holds, again := s.chain.next(time.Now())
 	for _, h := range holds {
 		s.tell(ctx, NewEvent(Held, Intent{Task: h.task}, Decision{Why: "held for build of " + h.holder}, time.Now()))
@@ -189,12 +193,13 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	return again, ctx.Err()
 }
 
-// noteEnded learns from runs that have ended since the last look.
-func (s *schedule) noteEnded(ctx context.Context) error {
+// noteEnded learns from runs that have ended since the last look, and says
+// whether there were any.
+func (s *schedule) noteEnded(ctx context.Context) (some bool, err error) {
 	now := time.Now()
 	ended, err := s.Runs.EndedRuns(ctx, s.since.Add(-overlap))
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, r := range ended {
 		if _, seen := s.seen[r.Run]; seen {
@@ -202,16 +207,26 @@ func (s *schedule) noteEnded(ctx context.Context) error {
 		}
 		err := s.Images.Ended(ctx, r.Run)
 		if errors.Is(err, runner.ErrUnavailable) || errors.Is(err, runner.ErrNoSpace) || ctx.Err() != nil {
-			return fmt.Errorf("run %s: %w", r.Run, err)
+			return some, fmt.Errorf("run %s: %w", r.Run, err)
 		}
 		if err != nil && !errors.Is(err, runner.ErrNotFound) {
 			s.log().Error("nothing could be learnt from a run", "run", r.Run, "err", err)
 		}
-		s.seen[r.Run] = now
+		s.seen[r.Run], some = now, true
 	}
 	s.since = now
 	maps.DeleteFunc(s.seen, func(_ string, at time.Time) bool { return now.Sub(at) > 4*overlap })
-	return nil
+	return some, nil
+}
+
+// firm lets wishes wait no longer for images that a run has pushed which has
+// ended by now.
+func (s *schedule) firm(ctx context.Context) {
+	for _, w := range s.chain.loose() {
+		if _, ok, err := s.Images.Origin(ctx, &w.Intent); err == nil {
+			w.firm = ok
+		}
+	}
 }
 
 // update makes the chain know what the store knows.
@@ -262,7 +277,7 @@ func (s *schedule) consider(ctx context.Context, i Intent) error {
 			return err
 		}
 		if slices.Contains(lineage, i.Task) {
-			return s.skip(ctx, &i, "skipped: the image was built on this task's own, so this would never end ("+strings.Join(append(lineage, i.Task), " -> ")+")")
+			return s.skip(ctx, &i, circular(lineage, i.Task))
 		}
 		w.Lineage, w.firm = union(i.Lineage, lineage), ok
 	}
@@ -322,24 +337,49 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 func (s *schedule) dropBuilt(ctx context.Context, st *start) error {
 	var left []Intent
 	for _, i := range st.intents {
-		built := false
-		if i.Kind == BaseImage {
-			var err error
-			if built, err = s.Images.Built(ctx, &i); err != nil {
-				return err
-			}
+		why, err := s.needless(ctx, &i)
+		if err != nil {
+			return err
 		}
-		if !built {
+		if why == "" {
 			left = append(left, i)
 			continue
 		}
-		if err := s.skip(ctx, &i, "skipped: the last build is on it already"); err != nil {
+		if err := s.skip(ctx, &i, why); err != nil {
 			return err
 		}
 		s.chain.settle(i.Task, i.Key)
 	}
 	st.intents = left
 	return nil
+}
+
+// needless says why an intent is not worth a run, now that the runs have ended
+// that it has waited for; and notes which tasks have led to it.
+func (s *schedule) needless(ctx context.Context, i *Intent) (string, error) {
+	if i.Kind != BaseImage {
+		return "", nil
+	}
+	built, err := s.Images.Built(ctx, i)
+	if err != nil {
+		return "", err
+	}
+	if built {
+		return "skipped: the last build is on it already", nil
+	}
+	lineage, _, err := s.Images.Origin(ctx, i)
+	if err != nil {
+		return "", err
+	}
+	i.Lineage = union(i.Lineage, lineage)
+	if slices.Contains(i.Lineage, i.Task) {
+		return circular(i.Lineage, i.Task), nil
+	}
+	return "", nil
+}
+
+func circular(lineage []string, task string) string {
+	return "skipped: the image was built on this task's own, so this would never end (" + strings.Join(append(slices.Clone(lineage), task), " -> ") + ")"
 }
 
 // settle decides everything about a start without a run.

@@ -227,6 +227,32 @@ func TestAzureDocs27796(t *testing.T) {
 	})
 }
 
+// TestCircle: a and b build on each other. What one pushes is noticed while its
+// run goes on, when nobody knows yet who has led to it; still it ends.
+func TestCircle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(NewGraph(map[string][]string{"a": {"r/a:1"}, "b": {"r/b:1"}}, map[string][]string{"a": {"r/b:1"}, "b": {"r/a:1"}}), "a", "b")
+		d.serve(t, 1)
+		_, _ = d.Intend(t.Context(), Intent{Task: "a", Kind: Commit, Key: "commit/1", At: time.Now()})
+		other := map[string]string{"a": "b", "b": "a"}
+		for n := 0; n < 10; n++ {
+			time.Sleep(time.Minute)
+			if len(d.started()) == n {
+				break
+			}
+			r := d.runs[n]
+			image, digest := "r/"+r.req.Task+":1", "sha256:"+r.id
+			_, _ = d.Intend(t.Context(), Intent{Task: other[r.req.Task], Kind: BaseImage, Key: digest, Pins: map[string]string{image: digest}, At: time.Now()})
+			time.Sleep(time.Minute)
+			d.lineage[digest] = union(r.req.Lineage, []string{r.req.Task})
+			d.end(n)
+		}
+		if diff := cmp.Diff([]string{"a", "b"}, d.started()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // TestManySchedulers: of three on one store, one starts the run.
 func TestManySchedulers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -340,3 +340,33 @@ func TestACRComplaints(t *testing.T) {
 		}
 	})
 }
+
+// TestCircle: two tasks build on each other. A push below one of them builds
+// each once.
+func TestCircle(t *testing.T) {
+	need(t)
+	c := newChain(t, []string{"--base-image-quiet", "0"}, map[string]string{
+		"left":  "FROM REGISTRY/base/os:1\nCOPY --from=REGISTRY/right:1 / /right/\nCOPY left.Dockerfile /\n",
+		"right": "FROM REGISTRY/left:1\nCOPY right.Dockerfile /\n",
+	})
+	c.push("base/os:1", c.some())
+	c.push("right:1", c.some())
+	c.first("left", "right")
+	before := c.settle(0) // what has followed from that, if anything
+	if len(before) > 2 {
+		t.Fatalf("the first builds have led to %v", tasksOf(before))
+	}
+	c.push("base/os:1", c.some())
+	runs := c.settle(len(before) + 2)[len(before):]
+	if got := tasksOf(runs); !slices.Equal(got, []string{"left", "right"}) {
+		t.Errorf("built %v; want each once", got)
+	}
+	why := c.succeed(c.acrd(c.dir, "task", "why", "task-left")).stdout
+	if !strings.Contains(why, "in a circle") || !strings.Contains(why, "would never end") {
+		t.Errorf("task why says\n%s", why)
+	}
+	r := c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-left", "--timeout", "600", "-t", "left:1"))
+	if !strings.Contains(r.stderr, "in a circle") {
+		t.Errorf("saving says %q", r.stderr)
+	}
+}

@@ -235,7 +235,7 @@ func TestCircle(t *testing.T) {
 		d.serve(t, 1)
 		_, _ = d.Intend(t.Context(), Intent{Task: "a", Kind: Commit, Key: "commit/1", At: time.Now()})
 		other := map[string]string{"a": "b", "b": "a"}
-		for n := 0; n < 10; n++ {
+		for n := range 10 {
 			time.Sleep(time.Minute)
 			if len(d.started()) == n {
 				break

@@ -198,7 +198,7 @@ func (c *counting) groups() []string {
 // folders are those of runs and containers, runc's own records included.
 func (c *counting) folders() []string {
 	var all []string
-	for _, pattern := range []string{"runs/*", "engine/runc/*", "engine/buildkit/executor/*", "engine/buildkit/cachemounts/*"} {
+	for _, pattern := range []string{"runs/*", "runs-left-*", "engine/runc/*", "engine/buildkit/executor/*", "engine/buildkit/cachemounts/*"} {
 		found, _ := filepath.Glob(filepath.Join(c.state, pattern))
 		for _, f := range found {
 			if name := filepath.Base(f); name != "hosts" && name != "resolv.conf" && name != "runc-log.json" { // BuildKit's, of all containers

@@ -24,7 +24,6 @@ import (
 	"acrd/internal/forge"
 	"acrd/internal/logs"
 	"acrd/internal/metrics"
-	"acrd/internal/mounts"
 	"acrd/internal/registry"
 	"acrd/internal/secrets"
 	"acrd/internal/source"
@@ -136,16 +135,7 @@ func (d *daemon) openState(context.Context) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &usageError{fmt.Sprintf("another acrd is using the state folder %s: stop it, or choose another with --state", d.state)}
 	}
-	runs, _ := filepath.Glob(d.path("runs", "*"))
-	if _, err := mounts.DetachBelow(d.path("runs")); err != nil {
-		return err
-	}
-	for _, r := range runs {
-		if err := os.RemoveAll(r); err != nil {
-			return fmt.Errorf("remove folder of an earlier run: %w", err)
-		}
-	}
-	return nil
+	return d.setAside()
 }
 
 func (d *daemon) path(parts ...string) string {
@@ -356,6 +346,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.store.Serve(httpCtx) })
 	d.serveTriggers(gctx, g)
 	g.Go(func() error {
+		d.removeLeftovers(httpCtx)
 		d.housekeeping.serve(httpCtx)
 		return nil
 	})

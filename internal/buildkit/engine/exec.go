@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWri
 	case context.Cause(ctx) != nil:
 		return control.Exit{Code: 137, Reason: context.Cause(ctx).Error()}
 	}
-	return control.Exit{Code: 125, Reason: err.Error()}
+	return control.Exit{Code: 125, Reason: strings.ReplaceAll(err.Error(), r.path(""), "the run's folder")} // where that is, is the host's business
 }
 
 func (x *execution) do(ctx context.Context) (control.Exit, error) {

@@ -27,6 +27,7 @@ var layers = map[string][]string{
 	"internal/registry":   {},
 	"internal/contexts":   {"internal/mounts"},
 	"internal/mounts":     {},
+	"internal/idle":       {},
 	"internal/logs":       {"runner", "steps"},
 	"internal/store":      {"runner", "steps", "triggers", "internal/api", "internal/secrets"},
 	"internal/api":        {"runner", "steps", "triggers", "internal/logs", "internal/secrets"},
@@ -51,7 +52,7 @@ var layers = map[string][]string{
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},
 	"internal/buildkit/network":   {},
-	"internal/buildkit/engine":    {"internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts", "internal/address", "internal/traces"},
+	"internal/buildkit/engine":    {"internal/idle", "internal/buildkit/control", "internal/buildkit/container", "internal/buildkit/network", "internal/mounts", "internal/address", "internal/traces"},
 }
 
 // daemonHalf are the parts of BuildKit that only the engine child may link.

@@ -22,6 +22,7 @@ import (
 	"acrd/internal/buildkit/control"
 	"acrd/internal/contexts"
 	"acrd/internal/forge"
+	"acrd/internal/idle"
 	"acrd/internal/logs"
 	"acrd/internal/metrics"
 	"acrd/internal/registry"
@@ -231,7 +232,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Hurry: d.hurry, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
-		Observe: runner.Observers(counts.Observer(), traces.Observer(), d.statuses.Observer()),
+		Observe: runner.Observers(trimWhenIdle(), counts.Observer(), traces.Observer(), d.statuses.Observer()),
 	}
 	if err := d.placeRunner(d.runner); err != nil {
 		return err
@@ -393,4 +394,12 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience tim
 		return s.Close()
 	}
 	return nil
+}
+
+// trimWhenIdle gives back what a run has needed once no run goes on ending.
+func trimWhenIdle() runner.Observer {
+	trimmer := &idle.Trimmer{}
+	return runner.Observer{Run: func(ctx context.Context, _ *runner.Run) (context.Context, func(*runner.Run)) {
+		return ctx, func(*runner.Run) { trimmer.Ended() }
+	}}
 }

@@ -30,6 +30,7 @@ import (
 	"acrd/internal/buildkit/container"
 	"acrd/internal/buildkit/control"
 	"acrd/internal/buildkit/network"
+	"acrd/internal/idle"
 	"acrd/internal/traces"
 
 	"github.com/moby/buildkit/util/bklog"
@@ -102,6 +103,7 @@ type engine struct {
 	log     *slog.Logger
 	claim   *claim
 	reaped  int
+	idle    idle.Trimmer
 }
 
 func open(ctx context.Context, c control.Config) (*engine, error) {

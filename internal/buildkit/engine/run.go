@@ -257,6 +257,7 @@ func (r *run) close() error {
 		r.busy.Wait()
 		r.tidying.Wait()
 		err = r.tearDown()
+		r.e.idle.Ended()
 	})
 	return err
 }

@@ -253,7 +253,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 			r.log().Warn("run left something behind", "run", run.ID, "err", e)
 		}
 	}()
-	p.sources = &stepSources{r.Sources, p.dir, p.workspace}
+	p.sources = &stepSources{r.sourcesOf(run), p.dir, p.workspace}
 	p.transcript.setUp(run, file)
 	err = r.execute(ctx, run, file, p)
 	if err == nil {
@@ -307,7 +307,7 @@ func (r *Runner) fetch(ctx context.Context, run *Run, s *source, t *transcript) 
 	if token := run.Request.SourceToken; token != "" && c.Kind == steps.ContextGit && strings.HasPrefix(c.URL, "http") {
 		c.User = url.User(token)
 	}
-	fetched, err := r.Sources.Fetch(ctx, c, s.dir, t.step(""))
+	fetched, err := r.sourcesOf(run).Fetch(ctx, c, s.dir, t.step(""))
 	if err != nil {
 		return &SourceError{fmt.Errorf("source: %w", err)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	"acrd/steps"
 )
@@ -30,4 +31,25 @@ type quietSession struct{ steps.Session }
 // Push refuses.
 func (quietSession) Push(context.Context, string, io.Writer) (*steps.Pushed, error) {
 	return nil, &steps.RefusedError{Reason: errUntrusted.Error()}
+}
+
+// sourcesOf are those that a run may fetch from.
+func (r *Runner) sourcesOf(run *Run) Sources {
+	if run.Request.Untrusted {
+		return keylessSources{r.Sources}
+	}
+	return r.Sources
+}
+
+// keylessSources do not offer the daemon's key to ssh servers.
+type keylessSources struct{ Sources }
+
+// Fetch refuses what only a key opens. A submodule behind ssh is fetched from
+// the server of its parent alone, so that it is refused, too.
+func (s keylessSources) Fetch(ctx context.Context, c steps.Context, dir string, out io.Writer) (*steps.Fetched, error) {
+	scheme, _, ok := strings.Cut(c.URL, "://")
+	if c.Kind == steps.ContextGit && (!ok || scheme == "ssh") {
+		return nil, &steps.RefusedError{Reason: "this run is of a pull request from a fork: nothing is fetched over ssh for it"}
+	}
+	return s.Sources.Fetch(ctx, c, dir, out)
 }

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"context"
+	"io"
 	"testing"
 
 	"acrd/steps"
@@ -32,4 +34,32 @@ func TestDistrust(t *testing.T) {
 	if _, err := (quietSession{}).Push(t.Context(), "app:1", nil); err == nil {
 		t.Error("it pushes")
 	}
+}
+
+// TestKeyless keeps a stranger's run from the daemon's key.
+func TestKeyless(t *testing.T) {
+	all := &openSources{}
+	r := &Runner{Sources: all}
+	for source, want := range map[string]bool{
+		"ssh://git@git.example.com/a.git#main": false, "git@git.example.com:a.git": false, "https://git.example.com/a.git": true,
+		"git://git.example.com/a.git": true, "https://example.com/a.tar.gz": true, "oci://r.io/a:1": true,
+	} {
+		c, err := steps.ParseContext(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, untrusted := range []bool{true, false} {
+			_, err := r.sourcesOf(&Run{Request: Request{Untrusted: untrusted}}).Fetch(t.Context(), c, "", nil)
+			if (err == nil) != (want || !untrusted) {
+				t.Errorf("%s, untrusted %v: %v", source, untrusted, err)
+			}
+		}
+	}
+}
+
+// openSources have everything.
+type openSources struct{ Sources }
+
+func (*openSources) Fetch(context.Context, steps.Context, string, io.Writer) (*steps.Fetched, error) {
+	return &steps.Fetched{}, nil
 }

@@ -53,6 +53,7 @@ type daemonOptions struct {
 	cache                 control.Cache
 	limits                control.Limits
 	plainHTTP             []string
+	ssh                   sshValues
 	imageAliases          map[string]string
 	logArchive            string           // empty is a folder of the state
 	certificate           *api.Certificate // nil: no TLS
@@ -212,7 +213,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		return err
 	}
 	uploads := &contexts.Store{Dir: d.path("contexts"), Limits: contexts.Limits{LinksOut: true}, Log: d.log}
-	fetcher := &source.Fetcher{Dir: d.path("sources"), Log: d.log}
+	fetcher := &source.Fetcher{Dir: d.path("sources"), Identity: d.ssh.key, KnownHosts: d.ssh.knownHosts, Log: d.log}
 	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher}
 	d.openEngine()
 	lg, err := d.openLogs(ctx, d.store)

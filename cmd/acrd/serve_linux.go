@@ -51,6 +51,7 @@ everything at once.`)
 	fs.StringSliceVar(&o.plainHTTP, "plain-http", nil, "registries that speak HTTP without TLS, HOST:PORT (repeat)")
 	fs.StringToStringVar(&o.imageAliases, "image-alias", nil, "image that the first word of a cmd stands for, NAME=IMAGE; acr, az, bash, curl and cssc are Microsoft's otherwise (repeat)")
 	fs.StringVar(&o.logArchive, "log-archive", "", "folder or bucket for the logs of runs that have ended (default STATE/log-archive)")
+	ssh := sshFlags(fs)
 	certificate := &api.Certificate{}
 	fs.StringVar(&certificate.CertFile, "tls-cert", "", "file with the certificate to serve TLS with; it is read again when it has changed")
 	fs.StringVar(&certificate.KeyFile, "tls-key", "", "file with the certificate's key")
@@ -83,6 +84,9 @@ everything at once.`)
 		o.hosts = strings.Split(allowHosts, ",")
 	}
 	if o.limits, err = limits.read(); err != nil {
+		return err
+	}
+	if o.ssh, err = ssh.read(); err != nil {
 		return err
 	}
 	if err := records.read(); err != nil {

@@ -244,7 +244,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 		return err
 	}
 	if run.Request.Untrusted {
-		p.session = quietSession{p.session}
+		p.session = quietSession{p.session, "untrusted/" + run.Request.Task}
 	}
 	defer func() {
 		closing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cleanUpTimeout, errors.New("the engine does not let go of the run"))

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -25,8 +26,24 @@ func (req *Request) distrust() {
 
 var errUntrusted = errors.New("this run is of a pull request from a fork: it has no secrets, and pushes nothing")
 
-// A quiet session pushes nothing.
-type quietSession struct{ steps.Session }
+// A quiet session pushes nothing, and leaves nothing in a cache for the runs
+// that are trusted: it has scope instead.
+type quietSession struct {
+	steps.Session
+	scope string
+}
+
+// Build builds with a cache of its own, which stays here: to export it is a
+// push, and what is imported the engine believes of every build.
+func (s quietSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer) (*steps.Image, error) {
+	alone := *op
+	alone.CacheScope = s.scope
+	if op.CacheRef != "" || len(op.CacheFrom)+len(op.CacheTo) > 0 {
+		alone.CacheRef, alone.CacheFrom, alone.CacheTo = "", nil, nil
+		fmt.Fprintln(out, "WARNING: no cache is imported or exported: this run is of a pull request from a fork")
+	}
+	return s.Session.Build(ctx, &alone, out)
+}
 
 // Push refuses.
 func (quietSession) Push(context.Context, string, io.Writer) (*steps.Pushed, error) {

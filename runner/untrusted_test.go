@@ -3,9 +3,11 @@ package runner
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 
 	"acrd/steps"
+	"acrd/steps/stepstest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -62,4 +64,29 @@ type openSources struct{ Sources }
 
 func (*openSources) Fetch(context.Context, steps.Context, string, io.Writer) (*steps.Fetched, error) {
 	return &steps.Fetched{}, nil
+}
+
+// TestQuietBuild gives a stranger's build a cache of its own, whatever it asks
+// for.
+func TestQuietBuild(t *testing.T) {
+	var got *steps.BuildOp
+	fake := &stepstest.Fake{BuildFunc: func(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
+		got = op
+		return nil, nil
+	}}
+	op := &steps.BuildOp{Step: "a", BuildOptions: steps.BuildOptions{
+		CacheTo: []string{"type=registry,ref=r.io/a"}, CacheFrom: []string{"r.io/a"},
+	}}
+	op.CacheRef = "r.io/a:cache"
+	var out strings.Builder
+	if _, err := (quietSession{fake, "untrusted/web-app"}).Build(t.Context(), op, &out); err != nil {
+		t.Fatal(err)
+	}
+	want := &steps.BuildOp{Step: "a", CacheScope: "untrusted/web-app"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(out.String(), "no cache is imported or exported") || op.CacheRef == "" {
+		t.Errorf("it says %q, and leaves %+v", out.String(), op)
+	}
 }

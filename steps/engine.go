@@ -97,6 +97,10 @@ type BuildOp struct {
 	// Pins are images, by reference, that the build must resolve to these
 	// digests, unless the run itself or Contexts has something for the name.
 	Pins map[string]string
+	// CacheScope keeps what RUN leaves in the cache, its layers and the mounts
+	// of type=cache, apart from builds of other scopes, whatever the build's
+	// own arguments say. Empty is the scope of all builds that may be trusted.
+	CacheScope string
 }
 
 // An ExecOp is one docker run.

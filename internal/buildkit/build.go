@@ -2,6 +2,7 @@ package buildkit
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -286,6 +287,7 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 			a[list.prefix+key] = value
 		}
 	}
+	setCacheScope(a, op.CacheScope)
 	if err := attestations(a, op.Attests); err != nil {
 		return nil, err
 	}
@@ -294,6 +296,18 @@ func (s *workshop) attributes(op *steps.BuildOp, in *inputs) (map[string]string,
 	}
 	maps.Copy(a, s.ownContexts())
 	return a, s.namedContexts(a, op, in)
+}
+
+// setCacheScope gives cache mounts names of their own. The layers of a RUN that
+// uses one are not told apart by such a name, but they are by the names in
+// /etc/hosts.
+func setCacheScope(attrs map[string]string, scope string) {
+	if scope == "" {
+		return
+	}
+	attrs["build-arg:BUILDKIT_CACHE_MOUNT_NS"] = scope
+	host := fmt.Sprintf("%.16x.cache.invalid=127.0.0.1", sha256.Sum256([]byte(scope)))
+	attrs["add-hosts"] = strings.TrimPrefix(attrs["add-hosts"]+","+host, ",")
 }
 
 // limits are those of every RUN.

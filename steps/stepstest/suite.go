@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +33,7 @@ func TestEngine(t *testing.T, open func(t *testing.T) *Bench) {
 		"ExitCodes": testExitCodes, "StartErrors": testStartErrors, "Output": testOutput, "Parallel": testParallel,
 		"SharedFiles": testSharedFiles, "Cancel": testCancel, "Detach": testDetach, "BuildThenUse": testBuildThenUse,
 		"Push": testPush, "Refusals": testRefusals, "CloseTwice": testCloseTwice,
+		"CacheScope": testCacheScope,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
@@ -190,6 +193,31 @@ func testPush(t *testing.T, b *Bench) {
 		if err != nil || pushed.Digest != image.Digest || pushed.Ref != tag {
 			t.Errorf("Push = %+v, %v; want %s, by the digest that was built", pushed, err, image.Digest)
 		}
+	}
+}
+
+// testCacheScope has a RUN that comes out differently each time, and fails if it
+// sees what another has left in the cache mount.
+func testCacheScope(t *testing.T, b *Bench) {
+	text := "FROM " + b.Image + "\nRUN --mount=type=cache,id=scope,target=/c test ! -e /c/x && touch /c/x && head -c 16 /dev/urandom > /made\n"
+	if err := os.WriteFile(filepath.Join(b.Workspace, "Scoped"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	digests := map[string]string{}
+	for _, scope := range []string{"untrusted/a", "", "untrusted/b", "untrusted/a", ""} {
+		op := b.buildOp(b.Tag("scoped"))
+		op.File, op.CacheScope, op.BuildArgs = "Scoped", scope, []string{"BUILDKIT_CACHE_MOUNT_NS="}
+		image, err := b.Build(t.Context(), op, &output{})
+		if err != nil {
+			t.Fatalf("scope %q: %v", scope, err)
+		}
+		if known, again := digests[scope]; again && known != image.Digest {
+			t.Errorf("scope %q does not find its own cache", scope)
+		}
+		digests[scope] = image.Digest
+	}
+	if digests[""] == digests["untrusted/a"] || digests[""] == digests["untrusted/b"] || digests["untrusted/a"] == digests["untrusted/b"] {
+		t.Errorf("scopes share layers: %v", digests)
 	}
 }
 

@@ -203,21 +203,19 @@ func testCacheScope(t *testing.T, b *Bench) {
 	if err := os.WriteFile(filepath.Join(b.Workspace, "Scoped"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	digests := map[string]string{}
-	for _, scope := range []string{"untrusted/a", "", "untrusted/b", "untrusted/a", ""} {
+	seen := map[string]string{}
+	for _, scope := range []string{"untrusted/a", "", "untrusted/b"} {
 		op := b.buildOp(b.Tag("scoped"))
 		op.File, op.CacheScope, op.BuildArgs = "Scoped", scope, []string{"BUILDKIT_CACHE_MOUNT_NS="}
-		image, err := b.Build(t.Context(), op, &output{})
+		var out output
+		image, err := b.Build(t.Context(), op, &out)
 		if err != nil {
-			t.Fatalf("scope %q: %v", scope, err)
+			t.Fatalf("scope %q: %v\n%s", scope, err, out.String())
 		}
-		if known, again := digests[scope]; again && known != image.Digest {
-			t.Errorf("scope %q does not find its own cache", scope)
+		if other, ok := seen[image.Digest]; ok {
+			t.Errorf("scope %q has the layers of scope %q", scope, other)
 		}
-		digests[scope] = image.Digest
-	}
-	if digests[""] == digests["untrusted/a"] || digests[""] == digests["untrusted/b"] || digests["untrusted/a"] == digests["untrusted/b"] {
-		t.Errorf("scopes share layers: %v", digests)
+		seen[image.Digest] = scope
 	}
 }
 

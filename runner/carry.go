@@ -35,6 +35,9 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 	t, log := r.openLog(run)
 	err := unreadable
 	if err == nil {
+		err = r.obsolete(run)
+	}
+	if err == nil {
 		err = r.begin(ctx, run)
 	}
 	ended := func(*Run) {}
@@ -98,6 +101,21 @@ func (noLog) Write(string, []byte) error    { return nil }
 func (noLog) End(string) error              { return nil }
 func (noLog) Progress(string, []byte) error { return nil }
 func (noLog) Close() error                  { return nil }
+
+// An obsoleteError is a run that is not done, for a newer one is.
+type obsoleteError struct{ why string }
+
+func (e *obsoleteError) Error() string { return e.why }
+
+func (r *Runner) obsolete(run *Run) error {
+	if r.Obsolete == nil {
+		return nil
+	}
+	if why := r.Obsolete(run); why != "" {
+		return &obsoleteError{why}
+	}
+	return nil
+}
 
 // begin makes the run Running.
 func (r *Runner) begin(ctx context.Context, run *Run) error {

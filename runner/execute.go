@@ -189,6 +189,9 @@ func status(ctx context.Context, err error) Status {
 	case errors.Is(cause, ErrTimeout):
 		return Timeout
 	}
+	if obsolete := (*obsoleteError)(nil); errors.As(err, &obsolete) {
+		return Canceled
+	}
 	var (
 		exit    *steps.ExitError
 		build   *steps.BuildError

@@ -109,6 +109,9 @@ type Runner struct {
 	ImageAliases map[string]string
 	// FetchText gets a file of aliases by its URL; nil refuses them.
 	FetchText func(ctx context.Context, url string) ([]byte, error)
+	// Obsolete says why a run that a trigger has started need not be done any
+	// more, when its turn has come; empty: it is. Nil: all are.
+	Obsolete func(run *Run) string
 	// Registry is the run registry of requests that name none.
 	Registry string
 	// Dir is where runs have their folders while they last.

@@ -316,6 +316,27 @@ func TestSlotsAndQueue(t *testing.T) {
 	})
 }
 
+// TestObsolete has a run whose turn comes when nobody needs it any more.
+func TestObsolete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(r *runner.Runner) {
+			r.Obsolete = func(run *runner.Run) string { return run.Request.Values["why"] }
+		})
+		defer b.end()
+		b.engine.ExecFunc = func(context.Context, *steps.ExecOp, steps.Output) error { return nil }
+		for why, want := range map[string]runner.Status{"": runner.Succeeded, "superseded by commit abc": runner.Canceled} {
+			run, err := b.runner.Submit(t.Context(), runner.Request{Inline: []byte("{steps: [{cmd: x}]}"), Values: map[string]string{"why": why}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, log := b.wait(run.ID)
+			if got.Status != want || got.Err != why || !strings.Contains(log, why) {
+				t.Errorf("run is %s (%s), want %s (%s)\n%s", got.Status, got.Err, want, why, log)
+			}
+		}
+	})
+}
+
 func TestDrain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		takes time.Duration

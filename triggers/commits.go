@@ -47,6 +47,7 @@ type Commits struct {
 	// looked is when each watch was last looked at here: most looks are not
 	// kept.
 	looked map[string]time.Time
+	tips   tips
 }
 
 // Definitions are all stored tasks. internal/store implements it.
@@ -284,6 +285,11 @@ func (c *Commits) look(ctx context.Context, r *repository, s *sight, how string)
 			return err
 		}
 	}
+	for ref := range s.Refs {
+		if _, there := next.Refs[ref]; !there && newGlob(r.refs).match(ref) {
+			c.tips.gone(r, ref, next.Moves)
+		}
+	}
 	*s = next
 	return nil
 }
@@ -364,6 +370,8 @@ func (c *Commits) intend(ctx context.Context, r *repository, s *sight, w *want, 
 			BranchName: m.branch, ProviderType: providerType(t, w.trigger),
 		}},
 	}
+	// Before there can be a run of it. If this fails, the next look repeats it.
+	c.tips.set(w.task, r.remote.URL, m.branch, standing{m.after, s.Moves, in.At})
 	_, err = c.Intents.Intend(ctx, in)
 	return err
 }

@@ -16,6 +16,7 @@ func (d *daemon) openTriggers(fetcher *source.Fetcher) {
 	d.commits = &triggers.Commits{
 		Tasks: d.store, Watches: d.store, Intents: d.store, Events: d.store, Git: gitRemotes{fetcher}, Every: d.poll, Log: d.log,
 	}
+	d.runner.Obsolete = d.commits.Obsolete
 	d.bases = &triggers.Bases{
 		Store: d.store, Tasks: d.store, Records: d.store, Intents: d.store, Events: d.store, Own: d.host(), Log: d.log,
 		Registries: &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP},

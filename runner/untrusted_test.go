@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"acrd/steps"
-	"acrd/steps/stepstest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -69,24 +68,31 @@ func (*openSources) Fetch(context.Context, steps.Context, string, io.Writer) (*s
 // TestQuietBuild gives a stranger's build a cache of its own, whatever it asks
 // for.
 func TestQuietBuild(t *testing.T) {
-	var got *steps.BuildOp
-	fake := &stepstest.Fake{BuildFunc: func(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
-		got = op
-		return nil, nil
-	}}
+	under := &builds{}
 	op := &steps.BuildOp{Step: "a", BuildOptions: steps.BuildOptions{
 		CacheTo: []string{"type=registry,ref=r.io/a"}, CacheFrom: []string{"r.io/a"},
 	}}
 	op.CacheRef = "r.io/a:cache"
 	var out strings.Builder
-	if _, err := (quietSession{fake, "untrusted/web-app"}).Build(t.Context(), op, &out); err != nil {
+	if _, err := (quietSession{under, "untrusted/web-app"}).Build(t.Context(), op, &out); err != nil {
 		t.Fatal(err)
 	}
 	want := &steps.BuildOp{Step: "a", CacheScope: "untrusted/web-app"}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, under.op); diff != "" {
 		t.Error(diff)
 	}
 	if !strings.Contains(out.String(), "no cache is imported or exported") || op.CacheRef == "" {
 		t.Errorf("it says %q, and leaves %+v", out.String(), op)
 	}
+}
+
+// builds keeps what it is asked to build.
+type builds struct {
+	steps.Session
+	op *steps.BuildOp
+}
+
+func (b *builds) Build(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
+	b.op = op
+	return &steps.Image{}, nil
 }

@@ -38,7 +38,7 @@ func TestEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs := 0
-	stepstest.TestEngine(t, func(t *testing.T) *stepstest.Bench {
+	open := func(t *testing.T) *stepstest.Bench {
 		runs++
 		id := "suite" + string(rune('a'+runs))
 		p := place(t, filepath.Join(state, "runs", id), id, d.registry)
@@ -47,7 +47,34 @@ func TestEngine(t *testing.T) {
 			t.Fatal(err)
 		}
 		return bench(s, p, d.registry)
-	})
+	}
+	stepstest.TestEngine(t, open)
+	t.Run("CacheScope", func(t *testing.T) { testCacheScope(t, open(t)) })
+}
+
+// testCacheScope has a RUN that comes out differently each time, and fails if it
+// sees what another has left in the cache mount.
+func testCacheScope(t *testing.T, b *stepstest.Bench) {
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	text := "FROM " + b.Image + "\nRUN --mount=type=cache,id=scope,target=/c test ! -e /c/x && touch /c/x && head -c 16 /dev/urandom > /made\n"
+	if err := os.WriteFile(filepath.Join(b.Workspace, "Dockerfile"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, scope := range []string{"untrusted/a", "", "untrusted/b"} {
+		var out output
+		image, err := b.Build(t.Context(), &steps.BuildOp{
+			Step: "build", Workspace: b.Workspace, Context: b.Workspace, Root: b.Workspace, ContextKey: "scope", CacheScope: scope,
+			BuildOptions: steps.BuildOptions{Tags: []string{b.Tag("scoped")}, BuildArgs: []string{"BUILDKIT_CACHE_MOUNT_NS="}},
+		}, &out)
+		if err != nil {
+			t.Fatalf("scope %q: %v\n%s", scope, err, out.String())
+		}
+		if other, ok := seen[image.Digest]; ok {
+			t.Errorf("scope %q has the layers of scope %q", scope, other)
+		}
+		seen[image.Digest] = scope
+	}
 }
 
 // place makes the folders of a run, with a Dockerfile in its workspace.

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +31,6 @@ func TestEngine(t *testing.T, open func(t *testing.T) *Bench) {
 		"ExitCodes": testExitCodes, "StartErrors": testStartErrors, "Output": testOutput, "Parallel": testParallel,
 		"SharedFiles": testSharedFiles, "Cancel": testCancel, "Detach": testDetach, "BuildThenUse": testBuildThenUse,
 		"Push": testPush, "Refusals": testRefusals, "CloseTwice": testCloseTwice,
-		"CacheScope": testCacheScope,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
@@ -193,29 +190,6 @@ func testPush(t *testing.T, b *Bench) {
 		if err != nil || pushed.Digest != image.Digest || pushed.Ref != tag {
 			t.Errorf("Push = %+v, %v; want %s, by the digest that was built", pushed, err, image.Digest)
 		}
-	}
-}
-
-// testCacheScope has a RUN that comes out differently each time, and fails if it
-// sees what another has left in the cache mount.
-func testCacheScope(t *testing.T, b *Bench) {
-	text := "FROM " + b.Image + "\nRUN --mount=type=cache,id=scope,target=/c test ! -e /c/x && touch /c/x && head -c 16 /dev/urandom > /made\n"
-	if err := os.WriteFile(filepath.Join(b.Workspace, "Scoped"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]string{}
-	for _, scope := range []string{"untrusted/a", "", "untrusted/b"} {
-		op := b.buildOp(b.Tag("scoped"))
-		op.File, op.CacheScope, op.BuildArgs = "Scoped", scope, []string{"BUILDKIT_CACHE_MOUNT_NS="}
-		var out output
-		image, err := b.Build(t.Context(), op, &out)
-		if err != nil {
-			t.Fatalf("scope %q: %v\n%s", scope, err, out.String())
-		}
-		if other, ok := seen[image.Digest]; ok {
-			t.Errorf("scope %q has the layers of scope %q", scope, other)
-		}
-		seen[image.Digest] = scope
 	}
 }
 

@@ -25,7 +25,7 @@ func newSSHServer(t *testing.T) *sshServer {
 	t.Helper()
 	sshd, err := exec.LookPath("/usr/sbin/sshd")
 	if err != nil {
-		t.Skip("sshd is not installed: make deps")
+		t.Skip("sshd is not installed: make deps CI=true")
 	}
 	me, err := user.Current()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +114,7 @@ func (x *execution) image(ctx context.Context) (*rootImage, error) {
 // start gives the container two pipes and copies what comes out of them.
 func (x *execution) start(ctx context.Context, spec *specs.Spec) (*sync.WaitGroup, error) {
 	bundle := x.run.path("steps", x.spec.ID, "bundle")
-	if err := os.MkdirAll(bundle, 0o700); err != nil {
+	if err := errors.Join(makeFolder(filepath.Dir(bundle), 0o700), makeFolder(bundle, 0o700)); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
 	outRead, outWrite, err := os.Pipe()

@@ -199,8 +199,8 @@ func lowerDirs(mounts []mount.Mount) ([]string, error) {
 type rootfs struct{ dir string }
 
 func newRootfs(dir string, i *rootImage) (*rootfs, error) {
-	for _, d := range []string{"upper", "work", "root"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+	for _, d := range []string{"..", ".", "upper", "work", "root"} {
+		if err := makeFolder(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("container folder: %w", err)
 		}
 	}

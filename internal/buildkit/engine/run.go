@@ -183,11 +183,20 @@ func (r *run) setUp() error {
 		return err
 	}
 	for _, dir := range []string{"steps", "net"} {
-		if err := os.MkdirAll(r.path(dir), 0o711); err != nil {
+		if err := makeFolder(r.path(dir), 0o711); err != nil {
 			return fmt.Errorf("folder of run: %w", err)
 		}
 	}
 	return r.writeSecrets()
+}
+
+// makeFolder makes one folder in one that is there. The run's own is the
+// daemon's: once that has taken it away, no engine that is late makes it anew.
+func makeFolder(path string, mode os.FileMode) error {
+	if err := os.Mkdir(path, mode); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // writeSecrets puts the run's secret files into a file system in memory.
@@ -196,7 +205,7 @@ func (r *run) writeSecrets() error {
 		return nil
 	}
 	dir := r.path("secret")
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	if err := makeFolder(dir, 0o711); err != nil {
 		return fmt.Errorf("secret folder: %w", err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0711,size=64m"); err != nil {

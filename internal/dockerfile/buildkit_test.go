@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,10 +18,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// witness notes for which images BuildKit would ask a registry.
-type witness struct{ asked map[string]bool }
+// witness notes for which images BuildKit would ask a registry, several at a
+// time.
+type witness struct {
+	mu    sync.Mutex // guards asked
+	asked map[string]bool
+}
 
 func (w *witness) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.asked[familiar(ref)] = true
 	return ref, "", []byte(`{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`), nil
 }
@@ -32,7 +39,7 @@ func convert(t *testing.T, src string, o Options) ([]string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &witness{map[string]bool{}}
+	w := &witness{asked: map[string]bool{}}
 	caps := pb.Caps.CapSet(pb.Caps.All())
 	opt := dockerfile2llb.ConvertOpt{
 		Config:       dockerui.Config{Target: o.Target, BuildArgs: arguments(o.BuildArgs)},

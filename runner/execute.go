@@ -43,8 +43,7 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 	graph := file.Graph()
 	outcomes := make(chan outcome)
 	var failure error
-	lost := false    // the record cannot be kept
-	changed := false // and not saved yet
+	lost := false // the record cannot be kept
 	for running := 0; ; {
 		if !lost && context.Cause(ctx) == nil {
 			ready := graph.Ready()
@@ -53,11 +52,10 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 			}
 			// What a crash leaves must tell which steps had started. What has
 			// ended is saved with it; with the last step, the run's end is.
-			if err := r.save(ctx, run, p, len(ready) > 0 || changed && running > 0); err != nil {
+			if err := r.save(ctx, run, p, len(ready) > 0 || running > 0); err != nil {
 				failure, lost, ready = cmp.Or(failure, err), true, nil
 				cancel(errSibling)
 			}
-			changed = false
 			for _, s := range ready {
 				running++
 				env := p.env(s, file, run)
@@ -83,7 +81,6 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 		o := <-outcomes
 		running--
 		run.record(o.step, o.result, o.err)
-		changed = true
 		switch {
 		case o.err == nil:
 			graph.Done(o.step.ID)

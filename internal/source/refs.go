@@ -207,7 +207,7 @@ func worthDiscovery(err error) bool {
 // answer is the refs themselves.
 func (a *asking) discover(ctx context.Context, address string) (remoteKind, *Refs, error) {
 	var k remoteKind
-	resp, err := a.do(ctx, http.MethodGet, address+advertPath+"?service="+uploadPack, "") //nolint:bodyclose // finish closes it
+	resp, err := a.do(ctx, http.MethodGet, address+advertPath+"?service="+uploadPack, "")
 	if err != nil {
 		return k, nil, err
 	}
@@ -285,7 +285,7 @@ func (a *asking) lsRefs(ctx context.Context, address string, k remoteKind) (*Ref
 	if k.base != "" {
 		address = k.base
 	}
-	resp, err := a.do(ctx, http.MethodPost, address+"/"+uploadPack, a.question(k)) //nolint:bodyclose // finish closes it
+	resp, err := a.do(ctx, http.MethodPost, address+"/"+uploadPack, a.question(k))
 	if err != nil {
 		return nil, err
 	}

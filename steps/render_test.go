@@ -102,7 +102,7 @@ func checkFaults(t *testing.T, src string, err error) {
 	if !ok || len(faults) == 0 {
 		t.Fatalf("%T: %v", err, err)
 	}
-	lines := strings.Count(src, "\n") + 1
+	lines, _ := position([]byte(src), len(src)) // as YAML ends them
 	for _, e := range faults {
 		if e.Line < 1 || e.Line > lines || e.Column < 1 || e.Msg == "" {
 			t.Errorf("%d:%d %q in a file of %d lines", e.Line, e.Column, e.Msg, lines)

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/api"
 	"acrd/internal/contexts"
 	"acrd/internal/secrets"
@@ -150,10 +151,10 @@ func prefill(t *testing.T, state string) {
 	for range prefilled {
 		now := time.Now()
 		run := &runner.Run{Type: runner.QuickRun, Status: runner.Queued, Created: now, Updated: now, Request: runner.Request{Inline: []byte("steps: [{cmd: x}]")}}
-		if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return nil, nil }); err != nil {
+		if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]eventing.Event, error) { return nil, nil }); err != nil {
 			t.Fatal(err)
 		}
-		_, err := db.ChangeRun(t.Context(), run.ID, func(r *runner.Run) ([]runner.Event, error) {
+		_, err := db.ChangeRun(t.Context(), run.ID, func(r *runner.Run) ([]eventing.Event, error) {
 			r.Status, r.Finished = runner.Succeeded, now
 			return nil, nil
 		})
@@ -412,7 +413,7 @@ func (s *soak) checkEvents() {
 		s.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(s.Context(), "SELECT subject, count(*) FROM events WHERE type = ? GROUP BY subject", runner.RunFinished)
+	rows, err := db.QueryContext(s.Context(), "SELECT subject, count(*) FROM events WHERE type IN (?, ?) GROUP BY subject", eventing.RunSucceeded, eventing.RunFailed)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -3,18 +3,20 @@ package runner
 import (
 	"context"
 	"time"
+
+	"acrd/eventing"
 )
 
 // Cancel asks a run to stop and returns once that is certain, which may be
 // before it has. It may be asked again. A run that has ended is ErrFinal.
 func (r *Runner) Cancel(ctx context.Context, id string) error {
-	run, err := r.Store.ChangeRun(ctx, id, func(run *Run) ([]Event, error) {
+	run, err := r.Store.ChangeRun(ctx, id, func(run *Run) ([]eventing.Event, error) {
 		switch {
 		case run.Status.Final():
 			return nil, ErrFinal
 		case run.Status == Queued:
 			run.end(Canceled, ErrCanceled.Error(), time.Now())
-			return []Event{NewRunEvent(RunFinished, run)}, nil
+			return []eventing.Event{NewRunEvent(RunFinished, run)}, nil
 		}
 		run.Cancel = true
 		return nil, nil

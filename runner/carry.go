@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"acrd/eventing"
 	"acrd/steps"
 )
 
@@ -121,7 +122,7 @@ func (r *Runner) obsolete(run *Run) error {
 func (r *Runner) begin(ctx context.Context, run *Run) error {
 	run.Started, run.Status = time.Now(), Running
 	run.Updated = run.Started
-	if err := r.saveSoon(ctx, run, NewRunEvent(RunStarted, run)); err != nil {
+	if err := r.saveSoon(ctx, run, NewRunEvent(eventing.RunStarted, run)); err != nil {
 		return err
 	}
 	if len(run.Request.AgentIDs) > 0 && run.Request.Agents == nil {

@@ -3,32 +3,23 @@ package runner
 import (
 	"crypto/rand"
 	"encoding/json"
-	"time"
+
+	"acrd/eventing"
 )
 
-// An Event tells others of a change. A store writes it in the transaction of
-// the change itself, so that there is never one without the other.
-type Event struct {
-	// ID tells a receiver that it has had this event already.
-	ID   string
-	Type string
-	// Subject is what has changed: a run's id.
-	Subject string
-	Time    time.Time
-	Data    json.RawMessage
-}
+// RunFinished stands for how a run has ended: [NewRunEvent] makes
+// [eventing.RunSucceeded] or [eventing.RunFailed] of it.
+const RunFinished = "finished"
 
-// The types of events about runs.
-const (
-	RunQueued   = "run.queued"
-	RunStarted  = "run.started"
-	RunRequeued = "run.requeued"
-	RunFinished = "run.finished"
-)
-
-// NewRunEvent is an event about r as it is now. What it says of r anybody may
-// read.
-func NewRunEvent(what string, r *Run) Event {
+// NewRunEvent is an event about r as it is now, of one of the types of package
+// eventing or [RunFinished]. What it says of r anybody may read.
+func NewRunEvent(what string, r *Run) eventing.Event {
+	if what == RunFinished {
+		what = eventing.RunFailed
+		if r.Status == Succeeded {
+			what = eventing.RunSucceeded
+		}
+	}
 	data, _ := json.Marshal(struct { // cannot fail: only plain values
 		Run        string  `json:"runId"`
 		Type       Type    `json:"runType"`
@@ -40,7 +31,7 @@ func NewRunEvent(what string, r *Run) Event {
 		ExitCode   *int    `json:"exitCode,omitempty"`
 		Images     []image `json:"outputImages,omitempty"`
 	}{r.ID, r.Type, r.Request.Task, r.Status, r.Attempt, r.Err, r.FailedStep, r.ExitCode, pushedImages(r)})
-	return Event{ID: rand.Text(), Type: what, Subject: r.ID, Time: r.Updated, Data: data}
+	return eventing.Event{ID: rand.Text(), Type: what, Subject: r.ID, Time: r.Updated, Data: data}
 }
 
 type image struct {

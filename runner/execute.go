@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"acrd/eventing"
 	"acrd/steps"
 )
 
@@ -119,7 +120,7 @@ func (r *Runner) save(ctx context.Context, run *Run, p *place, changed bool) err
 
 // saveSoon saves the run as soon as the database answers: one that is restarted
 // is no reason for a run to fail.
-func (r *Runner) saveSoon(ctx context.Context, run *Run, events ...Event) error {
+func (r *Runner) saveSoon(ctx context.Context, run *Run, events ...eventing.Event) error {
 	var pause pause
 	for start := time.Now(); ; {
 		err := r.Store.SaveRun(context.WithoutCancel(ctx), run, events...)

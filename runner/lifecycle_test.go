@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/store"
 	"acrd/internal/store/storetest"
 	"acrd/runner"
@@ -150,7 +151,7 @@ func finishedEvents(t testing.TB, db *store.DB) map[string]int {
 	}
 	found := map[string]int{}
 	for _, e := range all {
-		if e.Type == runner.RunFinished {
+		if e.Type == eventing.RunSucceeded || e.Type == eventing.RunFailed {
 			found[e.Subject]++
 		}
 	}
@@ -171,7 +172,7 @@ func TestLostRunStops(t *testing.T) {
 		run := b.submit("{steps: [{cmd: x}]}")
 		synctest.Wait()
 		other := storetest.Join(t, b.store, "other", time.Hour)
-		_, err := b.store.ChangeRun(t.Context(), run.ID, func(r *runner.Run) ([]runner.Event, error) {
+		_, err := b.store.ChangeRun(t.Context(), run.ID, func(r *runner.Run) ([]eventing.Event, error) {
 			r.Status = runner.Error
 			r.Err = "settled by another"
 			return nil, nil
@@ -229,14 +230,14 @@ func (s *fullStore) err() error {
 	return nil
 }
 
-func (s *fullStore) AddRun(ctx context.Context, r *runner.Run, ready func(*runner.Run) ([]runner.Event, error)) error {
+func (s *fullStore) AddRun(ctx context.Context, r *runner.Run, ready func(*runner.Run) ([]eventing.Event, error)) error {
 	if err := s.err(); err != nil {
 		return err
 	}
 	return s.DB.AddRun(ctx, r, ready)
 }
 
-func (s *fullStore) SaveRun(ctx context.Context, r *runner.Run, events ...runner.Event) error {
+func (s *fullStore) SaveRun(ctx context.Context, r *runner.Run, events ...eventing.Event) error {
 	if err := s.err(); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"acrd/eventing"
 )
 
 // errSettled says that somebody else was faster.
@@ -23,11 +25,11 @@ func (r *Runner) settleRun(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	run, err := r.Store.ChangeRun(ctx, id, func(run *Run) ([]Event, error) {
+	run, err := r.Store.ChangeRun(ctx, id, func(run *Run) ([]eventing.Event, error) {
 		if run.Status != seen.Status || run.Owner != seen.Owner || run.Attempt != seen.Attempt {
 			return nil, errSettled
 		}
-		return []Event{run.orphaned(time.Now())}, nil
+		return []eventing.Event{run.orphaned(time.Now())}, nil
 	})
 	if errors.Is(err, errSettled) || errors.Is(err, ErrNotFound) {
 		return nil
@@ -46,7 +48,7 @@ func (r *Runner) settleRun(ctx context.Context, id string) error {
 
 // orphaned is the crash policy (docs/decisions/0011): a run goes back to the
 // queue once, unless a step has started that may not be done twice.
-func (r *Run) orphaned(now time.Time) Event {
+func (r *Run) orphaned(now time.Time) eventing.Event {
 	done := slices.IndexFunc(r.Steps, func(s StepState) bool { return s.Kind != "build" })
 	why := ""
 	switch {
@@ -61,7 +63,7 @@ func (r *Run) orphaned(now time.Time) Event {
 		why = "the run lost its daemon in progress for the second time"
 	default:
 		r.requeue(now)
-		return NewRunEvent(RunRequeued, r)
+		return NewRunEvent(eventing.RunRequeued, r)
 	}
 	r.abandon(Error, why, now)
 	return NewRunEvent(RunFinished, r)

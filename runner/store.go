@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"acrd/eventing"
 )
 
 // What a Store's callers test for.
@@ -37,12 +39,12 @@ type Records interface {
 	// AddRun gives the run an id, calls ready, and queues the run with the
 	// events that ready returns, unless ready fails. It is ErrDecided if
 	// not all of the request's Intents are undecided.
-	AddRun(ctx context.Context, r *Run, ready func(*Run) ([]Event, error)) error
+	AddRun(ctx context.Context, r *Run, ready func(*Run) ([]eventing.Event, error)) error
 	// ChangeRun reads a run, lets change change it, and saves it with the
 	// events that change returns, unless change fails. Change must not touch
 	// the request, and may be called again. A run that is in progress
 	// elsewhere and gets another status is taken from there: see ErrFenced.
-	ChangeRun(ctx context.Context, id string, change func(*Run) ([]Event, error)) (*Run, error)
+	ChangeRun(ctx context.Context, id string, change func(*Run) ([]eventing.Event, error)) (*Run, error)
 	// RemoveRun forgets a run that has ended.
 	RemoveRun(ctx context.Context, id string) error
 	// Run is ErrNotFound if there is none.
@@ -73,7 +75,7 @@ type Queue interface {
 	// SaveRun saves a run that its Owner holds in its Attempt. It is
 	// ErrFenced if that is not so any more, and nothing if the same end has
 	// been saved before.
-	SaveRun(ctx context.Context, r *Run, events ...Event) error
+	SaveRun(ctx context.Context, r *Run, events ...eventing.Event) error
 	// Orphans lists the runs in progress whose daemons are gone, and the
 	// queued ones that only a daemon gone for long could execute.
 	Orphans(ctx context.Context) ([]string, error)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"acrd/eventing"
 	"acrd/steps"
 )
 
@@ -46,8 +47,8 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	req.AgentIDs = slices.Sorted(maps.Keys(req.Agents))
 	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now(), Archived: req.Archive, Pinned: r.pin(&req)}
 	run.Updated = run.Created
-	err := r.Store.AddRun(ctx, run, func(run *Run) ([]Event, error) {
-		return []Event{NewRunEvent(RunQueued, run)}, r.beginLog(run)
+	err := r.Store.AddRun(ctx, run, func(run *Run) ([]eventing.Event, error) {
+		return []eventing.Event{NewRunEvent(eventing.RunQueued, run)}, r.beginLog(run)
 	})
 	if err != nil {
 		r.dropLog(context.WithoutCancel(ctx), run.ID)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -20,7 +21,7 @@ type commitStore struct {
 	watches    map[string]*storedWatch
 	intents    []Intent
 	deliveries map[string]bool
-	events     []runner.Event
+	events     []eventing.Event
 	claims     int
 	saves      int
 }
@@ -183,17 +184,17 @@ func (s *commitStore) AddDelivery(_ context.Context, kind, id string) (bool, err
 	return !before, nil
 }
 
-func (s *commitStore) AddEvents(_ context.Context, events ...runner.Event) error {
+func (s *commitStore) AddEvents(_ context.Context, events ...eventing.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, events...)
 	return nil
 }
 
-func (s *commitStore) told(what string) []runner.Event {
+func (s *commitStore) told(what string) []eventing.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []runner.Event
+	var all []eventing.Event
 	for _, e := range s.events {
 		if e.Type == what {
 			all = append(all, e)

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unique"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -78,7 +79,7 @@ type Watchlist interface {
 
 // An EventLog takes events. internal/store implements it.
 type EventLog interface {
-	AddEvents(ctx context.Context, events ...runner.Event) error
+	AddEvents(ctx context.Context, events ...eventing.Event) error
 }
 
 // The kinds of watches that are commits'.
@@ -313,7 +314,7 @@ func (c *Commits) moved(ctx context.Context, r *repository, s *sight, m move, ho
 		}
 		if why := w.declines(change); why != "" {
 			s.skip(Skip{Task: w.task, Ref: m.ref, Commit: m.after, Why: why, At: time.Now()})
-			c.tell(ctx, Skipped, Intent{Task: w.task, Kind: Commit, Key: c.key(r, s, &m), Commit: m.after}, why)
+			c.tell(ctx, eventing.TriggerSkipped, Intent{Task: w.task, Kind: Commit, Key: c.key(r, s, &m), Commit: m.after}, why)
 			continue
 		}
 		if err := c.intend(ctx, r, s, w, &m, how); err != nil {

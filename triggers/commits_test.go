@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 
 	"github.com/google/go-cmp/cmp"
@@ -183,7 +184,7 @@ func TestCommitsAzureCLI10153(t *testing.T) {
 		next("its paths", "everything main 8", "frontend main 8")
 		push("refs/heads/main", 9, "README.md")
 		next("a file", "everything main 9", "frontend main 9")
-		if skipped := r.store.told(Skipped); len(skipped) != 1 || !strings.Contains(string(skipped[0].Data), "touches none of the paths") {
+		if skipped := r.store.told(eventing.TriggerSkipped); len(skipped) != 1 || !strings.Contains(string(skipped[0].Data), "touches none of the paths") {
 			t.Errorf("events %v", skipped)
 		}
 		watched, err := r.Watched(t.Context(), "frontend")
@@ -201,7 +202,7 @@ func TestCommitsSkipCI(t *testing.T) {
 		r.git.push(testRepository, "refs/heads/main", commit(2))
 		r.pass(2 * time.Minute)
 		r.want("skipped", 0)
-		if len(r.store.told(Skipped)) != 1 {
+		if len(r.store.told(eventing.TriggerSkipped)) != 1 {
 			t.Error("nobody is told")
 		}
 	})
@@ -288,7 +289,7 @@ func TestCommitsSuspend(t *testing.T) {
 			if n := r.git.looked() - looks; n > 0 {
 				t.Errorf("%d: %d looks after it was suspended", status, n)
 			}
-			if told := r.store.told(Suspended); len(told) != 1 || told[0].Subject != "web-app" {
+			if told := r.store.told(eventing.TriggerSuspended); len(told) != 1 || told[0].Subject != "web-app" {
 				t.Errorf("%d: events %v", status, told)
 			}
 			watched, _ := r.Watched(t.Context(), "web-app")

@@ -5,21 +5,12 @@ import (
 	"encoding/json"
 	"time"
 
-	"acrd/runner"
-)
-
-// The types of events about triggers. A store writes Fired for each intent that
-// is new, and Skipped for each that was decided without a run.
-const (
-	Fired     = "trigger.fired"
-	Held      = "trigger.held"
-	Skipped   = "trigger.skipped"
-	Suspended = "trigger.suspended"
+	"acrd/eventing"
 )
 
 // NewEvent is an event about an intent. What it says anybody may read: neither
 // the source nor what else could hold a credential is in it.
-func NewEvent(what string, in Intent, d Decision, at time.Time) runner.Event {
+func NewEvent(what string, in Intent, d Decision, at time.Time) eventing.Event {
 	data, _ := json.Marshal(struct { // cannot fail: only plain values
 		Task   string `json:"task"`
 		Kind   Kind   `json:"kind"`
@@ -29,5 +20,5 @@ func NewEvent(what string, in Intent, d Decision, at time.Time) runner.Event {
 		Run    string `json:"runId,omitempty"`
 		Why    string `json:"why,omitempty"`
 	}{in.Task, in.Kind, in.Key, in.Reason, in.Commit, d.Run, d.Why})
-	return runner.Event{ID: rand.Text(), Type: what, Subject: in.Task, Time: at, Data: data}
+	return eventing.Event{ID: rand.Text(), Type: what, Subject: in.Task, Time: at, Data: data}
 }

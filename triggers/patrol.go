@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -351,7 +352,7 @@ func (p *patrol) suspend(ctx context.Context, o *outcome) {
 	name := RepositoryName(o.repo.remote.URL)
 	p.log().Error("trigger suspended", "repository", name, "err", o.err)
 	for _, w := range o.repo.wants {
-		p.tell(ctx, Suspended, Intent{Task: w.task, Kind: Commit, Key: "repository " + name},
+		p.tell(ctx, eventing.TriggerSuspended, Intent{Task: w.task, Kind: Commit, Key: "repository " + name},
 			"suspended: "+o.err.Error()+" three times: give the trigger "+w.trigger+" a credential that opens "+name+", or save the task again to try once more")
 	}
 }

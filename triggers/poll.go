@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"acrd/eventing"
 )
 
 // imageWatch is the kind of watches of images. Their ids are canonical
@@ -208,7 +210,7 @@ func (b *Bases) suspend(ctx context.Context, ref string, err error) {
 		if b.Events == nil {
 			return
 		}
-		if err := b.Events.AddEvents(ctx, NewEvent(Suspended, Intent{Task: u.task, Kind: BaseImage}, Decision{Why: why}, time.Now())); err != nil {
+		if err := b.Events.AddEvents(ctx, NewEvent(eventing.TriggerSuspended, Intent{Task: u.task, Kind: BaseImage}, Decision{Why: why}, time.Now())); err != nil {
 			b.log().Warn("event could not be written", "task", u.task, "err", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -136,7 +137,7 @@ func TestRefused(t *testing.T) {
 		if n := len(r.heads); n < 11 || n > 13 {
 			t.Errorf("%d looks in ten days: %v", n, r.heads)
 		}
-		told := slices.DeleteFunc(slices.Clone(s.events), func(e runner.Event) bool { return e.Type != Suspended })
+		told := slices.DeleteFunc(slices.Clone(s.events), func(e eventing.Event) bool { return e.Type != eventing.TriggerSuspended })
 		if len(told) != 1 || told[0].Subject != "app" {
 			t.Errorf("told: %+v", told)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -91,7 +92,7 @@ type Images interface {
 
 // Events take what others are to be told.
 type Events interface {
-	AddEvents(ctx context.Context, events ...runner.Event) error
+	AddEvents(ctx context.Context, events ...eventing.Event) error
 }
 
 // overlap is how far back runs are looked for again that have ended: clocks of
@@ -182,7 +183,7 @@ func (s *schedule) turn(ctx context.Context) (again time.Time, err error) {
 	}
 	starts, holds, again := s.chain.next(time.Now())
 	for _, h := range holds {
-		s.tell(ctx, NewEvent(Held, Intent{Task: h.task}, Decision{Why: "held for build of " + h.holder}, time.Now()))
+		s.tell(ctx, NewEvent(eventing.TriggerHeld, Intent{Task: h.task}, Decision{Why: "held for build of " + h.holder}, time.Now()))
 	}
 	for _, st := range starts {
 		// One task whose record cannot be read keeps no others waiting.
@@ -412,7 +413,7 @@ func (s *schedule) supersede(ctx context.Context, st *start, run string) error {
 }
 
 // tell writes events. That is not worth a run that does not start.
-func (s *schedule) tell(ctx context.Context, e runner.Event) {
+func (s *schedule) tell(ctx context.Context, e eventing.Event) {
 	if s.Events == nil {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,7 @@ type desk struct {
 	graph   *Graph
 	lineage map[string][]string // of images, by digest
 	ended   func(r *deskRun)    // what Ended does
-	events  []runner.Event
+	events  []eventing.Event
 }
 
 type deskRun struct {
@@ -153,7 +154,7 @@ func (d *desk) Built(context.Context, *Intent) (bool, error) { return false, nil
 
 func (d *desk) Pins(context.Context, *runner.Task) (map[string]string, error) { return nil, nil }
 
-func (d *desk) AddEvents(_ context.Context, events ...runner.Event) error {
+func (d *desk) AddEvents(_ context.Context, events ...eventing.Event) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.events = append(d.events, events...)
@@ -221,7 +222,7 @@ func TestAzureDocs27796(t *testing.T) {
 		if app.Commit != "1" || app.Pins["r/os:1"] != "sha256:new" || !held.MatchString(app.Reason) {
 			t.Errorf("app is built as %+v", app)
 		}
-		if len(d.events) != 1 || d.events[0].Type != Held {
+		if len(d.events) != 1 || d.events[0].Type != eventing.TriggerHeld {
 			t.Errorf("events are %+v", d.events)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/store/storetest"
 	"acrd/runner"
 )
@@ -34,7 +35,7 @@ func TestFullDisk(t *testing.T) {
 	run := &runner.Run{Status: runner.Queued, Created: time.Now(), Request: big}
 	var err error
 	for range 100 { // what SQLite has in reserve is soon used up
-		if err = db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return nil, nil }); err != nil {
+		if err = db.AddRun(t.Context(), run, func(*runner.Run) ([]eventing.Event, error) { return nil, nil }); err != nil {
 			break
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"acrd/runner"
+	"acrd/eventing"
 )
 
 // The outbox: events wait here, in the order of their numbers, until whoever
@@ -14,7 +14,7 @@ import (
 // one with a higher, for transactions overlap; so nobody may remember a number
 // as "seen up to here".
 
-func insertEvents(ctx context.Context, t *tx, events []runner.Event) error {
+func insertEvents(ctx context.Context, t *tx, events []eventing.Event) error {
 	for _, e := range events {
 		// Whoever had no answer the first time comes with the same events.
 		_, err := t.exec(ctx, "INSERT INTO events (id, type, subject, time, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -28,15 +28,15 @@ func insertEvents(ctx context.Context, t *tx, events []runner.Event) error {
 
 // AddEvents writes events that report nothing of this store, such as a push
 // to the registry.
-func (db *DB) AddEvents(ctx context.Context, events ...runner.Event) error {
+func (db *DB) AddEvents(ctx context.Context, events ...eventing.Event) error {
 	return db.change(ctx, "add events", func(ctx context.Context, t *tx) error { return insertEvents(ctx, t, events) })
 }
 
 // OpenEvents lists events that are not settled, oldest first, at most limit.
-func (db *DB) OpenEvents(ctx context.Context, limit int) ([]runner.Event, error) {
-	var events []runner.Event
+func (db *DB) OpenEvents(ctx context.Context, limit int) ([]eventing.Event, error) {
+	var events []eventing.Event
 	err := db.query(ctx, "list events", func(rows *sql.Rows) error {
-		var e runner.Event
+		var e eventing.Event
 		var at int64
 		var data []byte
 		err := rows.Scan(&e.ID, &e.Type, &e.Subject, &at, &data)

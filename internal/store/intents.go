@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 	"acrd/triggers"
 )
@@ -50,11 +51,11 @@ func (db *DB) insertIntent(ctx context.Context, t *tx, s triggers.Settled) (bool
 	if err != nil || n == 0 {
 		return false, err
 	}
-	what, at := triggers.Fired, s.Intent.At
+	what, at := eventing.TriggerFired, s.Intent.At
 	if !s.Decision.At.IsZero() {
-		what, at = triggers.Skipped, s.Decision.At
+		what, at = eventing.TriggerSkipped, s.Decision.At
 	}
-	return true, insertEvents(ctx, t, []runner.Event{triggers.NewEvent(what, s.Intent, s.Decision, at)})
+	return true, insertEvents(ctx, t, []eventing.Event{triggers.NewEvent(what, s.Intent, s.Decision, at)})
 }
 
 // Open implements triggers.Intents.
@@ -124,7 +125,7 @@ func (db *DB) decide(ctx context.Context, t *tx, task string, keys []string, d t
 		if d.Run != "" {
 			continue // the run's own events say it
 		}
-		if err := insertEvents(ctx, t, []runner.Event{triggers.NewEvent(triggers.Skipped, in.Intent, d, d.At)}); err != nil {
+		if err := insertEvents(ctx, t, []eventing.Event{triggers.NewEvent(eventing.TriggerSkipped, in.Intent, d, d.At)}); err != nil {
 			return settled, err
 		}
 	}

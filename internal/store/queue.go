@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -98,7 +99,7 @@ const claim = `UPDATE runs SET status = 'Started', attempt = attempt + 1, owner 
 	RETURNING ` + runColumns
 
 // SaveRun implements runner.Queue.
-func (db *DB) SaveRun(ctx context.Context, r *runner.Run, events ...runner.Event) error {
+func (db *DB) SaveRun(ctx context.Context, r *runner.Run, events ...eventing.Event) error {
 	record, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("save run %s: %w", r.ID, err)

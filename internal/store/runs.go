@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 )
 
@@ -19,7 +20,7 @@ func priority(req *runner.Request) int {
 }
 
 // AddRun implements runner.Records.
-func (db *DB) AddRun(ctx context.Context, r *runner.Run, ready func(*runner.Run) ([]runner.Event, error)) error {
+func (db *DB) AddRun(ctx context.Context, r *runner.Run, ready func(*runner.Run) ([]eventing.Event, error)) error {
 	seq, err := db.nextID(ctx)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func insertRun(ctx context.Context, t *tx, seq int64, r *runner.Run, sealed []by
 }
 
 // ChangeRun implements runner.Records.
-func (db *DB) ChangeRun(ctx context.Context, id string, change func(*runner.Run) ([]runner.Event, error)) (*runner.Run, error) {
+func (db *DB) ChangeRun(ctx context.Context, id string, change func(*runner.Run) ([]eventing.Event, error)) (*runner.Run, error) {
 	var before, after *runner.Run
 	err := db.changeAnyway(ctx, "run "+id, func(ctx context.Context, t *tx) error {
 		run, err := scanRun(t.row(ctx, "SELECT "+runColumns+" FROM runs WHERE seq = $1 {lock}", parseID(id)))

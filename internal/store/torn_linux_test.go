@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 	"acrd/steps"
 )
@@ -67,8 +68,8 @@ func live(t *testing.T, path string, r *recorder) []ack {
 		must(t, db.Join(t.Context(), d))
 		for i := range 5 {
 			run := &runner.Run{Status: runner.Queued, Type: runner.QuickRun, Created: time.Now(), Request: runner.Request{Inline: []byte(strings.Repeat("x", 300*i))}}
-			must(t, db.AddRun(t.Context(), run, func(r *runner.Run) ([]runner.Event, error) {
-				return []runner.Event{runner.NewRunEvent(runner.RunQueued, r)}, nil
+			must(t, db.AddRun(t.Context(), run, func(r *runner.Run) ([]eventing.Event, error) {
+				return []eventing.Event{runner.NewRunEvent(eventing.RunQueued, r)}, nil
 			}))
 			statuses[run.ID] = runner.Queued
 			told()
@@ -77,7 +78,7 @@ func live(t *testing.T, path string, r *recorder) []ack {
 			statuses[taken.ID] = runner.Started
 			told()
 			taken.Status = runner.Running
-			must(t, db.SaveRun(t.Context(), taken, runner.NewRunEvent(runner.RunStarted, taken)))
+			must(t, db.SaveRun(t.Context(), taken, runner.NewRunEvent(eventing.RunStarted, taken)))
 			statuses[taken.ID] = runner.Running
 			told()
 			taken.Status, taken.Finished = runner.Succeeded, time.Now()
@@ -261,9 +262,9 @@ func compare(ctx context.Context, db *sql.DB, told ack) error {
 	}
 	want := map[string]int{}
 	for _, status := range found {
-		want[runner.RunQueued]++
+		want[eventing.RunQueued]++
 		if rank[status] >= 3 {
-			want[runner.RunStarted]++
+			want[eventing.RunStarted]++
 		}
 		if rank[status] >= 4 {
 			want[runner.RunFinished]++
@@ -277,9 +278,9 @@ func compare(ctx context.Context, db *sql.DB, told ack) error {
 // compareCounts finds transactions that are there in part.
 func compareCounts(ctx context.Context, db *sql.DB, want map[string]int, last int64) error {
 	for _, c := range []struct{ name, query string }{
-		{runner.RunQueued, "SELECT count(*) FROM events WHERE type = 'run.queued'"},
-		{runner.RunStarted, "SELECT count(*) FROM events WHERE type = 'run.started'"},
-		{runner.RunFinished, "SELECT count(*) FROM events WHERE type = 'run.finished'"},
+		{eventing.RunQueued, "SELECT count(*) FROM events WHERE type = 'Acrd.RunQueued'"},
+		{eventing.RunStarted, "SELECT count(*) FROM events WHERE type = 'Acrd.RunStarted'"},
+		{runner.RunFinished, "SELECT count(*) FROM events WHERE type IN ('Acrd.RunSucceeded', 'Acrd.RunFailed')"},
 		{"images", "SELECT count(DISTINCT seq) FROM run_images"},
 		{"requests", "SELECT count(*) FROM run_requests"},
 	} {

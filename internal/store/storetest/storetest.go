@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/secrets"
 	"acrd/internal/store"
 	"acrd/runner"
@@ -51,8 +52,8 @@ func Add(t testing.TB, db *store.DB, req runner.Request) *runner.Run {
 	t.Helper()
 	run := &runner.Run{Type: runner.QuickRun, Status: runner.Queued, Request: req, Created: time.Now(), Archived: req.Archive}
 	run.Updated = run.Created
-	err := db.AddRun(t.Context(), run, func(r *runner.Run) ([]runner.Event, error) {
-		return []runner.Event{runner.NewRunEvent(runner.RunQueued, r)}, nil
+	err := db.AddRun(t.Context(), run, func(r *runner.Run) ([]eventing.Event, error) {
+		return []eventing.Event{runner.NewRunEvent(eventing.RunQueued, r)}, nil
 	})
 	if err != nil {
 		t.Fatal(err)

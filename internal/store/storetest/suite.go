@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/store"
 	"acrd/runner"
 	"acrd/steps"
@@ -93,7 +94,7 @@ func ids(t *testing.T, db *store.DB) {
 func notReady(t *testing.T, db *store.DB) {
 	reason := errors.New("no log")
 	run := &runner.Run{Status: runner.Queued, Created: time.Now()}
-	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return nil, reason }); !errors.Is(err, reason) {
+	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]eventing.Event, error) { return nil, reason }); !errors.Is(err, reason) {
 		t.Errorf("got %v, want the reason", err)
 	}
 	if runs := list(t, db, runner.Filter{}); len(runs) != 0 {
@@ -280,7 +281,7 @@ func fenced(t *testing.T, db *store.DB) {
 
 func requeue(t *testing.T, db *store.DB, id string) {
 	t.Helper()
-	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]runner.Event, error) {
+	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]eventing.Event, error) {
 		r.Status = runner.Queued
 		return nil, nil
 	})
@@ -326,7 +327,7 @@ func orphans(t *testing.T, db *store.DB) {
 func pinned(t *testing.T, db *store.DB) {
 	a, b := Join(t, db, "a", lease), Join(t, db, "b", lease)
 	run := &runner.Run{Status: runner.Queued, Created: time.Now(), Pinned: "b"}
-	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]runner.Event, error) { return nil, nil }); err != nil {
+	if err := db.AddRun(t.Context(), run, func(*runner.Run) ([]eventing.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	none(t, db, a, "it is pinned to another")
@@ -349,7 +350,7 @@ func change(t *testing.T, db *store.DB) {
 	d := Join(t, db, "d", lease)
 	run := Take(t, db, d)
 	refused := errors.New("refused")
-	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]runner.Event, error) {
+	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]eventing.Event, error) {
 		r.Archived = true
 		return nil, refused
 	})
@@ -359,9 +360,9 @@ func change(t *testing.T, db *store.DB) {
 	if got, _ := db.Run(t.Context(), id); got.Archived {
 		t.Error("a change that was refused was made")
 	}
-	changed, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]runner.Event, error) {
+	changed, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]eventing.Event, error) {
 		r.Archived = true
-		return []runner.Event{runner.NewRunEvent("x", r)}, nil
+		return []eventing.Event{runner.NewRunEvent("x", r)}, nil
 	})
 	if err != nil || !changed.Archived {
 		t.Errorf("got %+v, %v", changed, err)
@@ -373,7 +374,7 @@ func change(t *testing.T, db *store.DB) {
 	if err != nil || !got.Archived || got.Status != runner.Succeeded || len(got.Steps) != 1 {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := db.ChangeRun(t.Context(), "cc999", func(*runner.Run) ([]runner.Event, error) { return nil, nil }); !errors.Is(err, runner.ErrNotFound) {
+	if _, err := db.ChangeRun(t.Context(), "cc999", func(*runner.Run) ([]eventing.Event, error) { return nil, nil }); !errors.Is(err, runner.ErrNotFound) {
 		t.Errorf("changing no run: %v", err)
 	}
 }
@@ -385,7 +386,7 @@ func cancel(t *testing.T, db *store.DB) {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error)
 	go func() { served <- db.Serve(ctx) }()
-	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]runner.Event, error) {
+	_, err := db.ChangeRun(t.Context(), id, func(r *runner.Run) ([]eventing.Event, error) {
 		r.Cancel = true
 		return nil, nil
 	})
@@ -531,14 +532,14 @@ func retention(t *testing.T, db *store.DB) {
 
 func events(t *testing.T, db *store.DB) {
 	id := Add(t, db, runner.Request{}).ID
-	push := runner.Event{ID: "e1", Type: "push", Subject: "app:v1", Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte(`{"a":1}`)}
+	push := eventing.Event{ID: "e1", Type: "push", Subject: "app:v1", Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte(`{"a":1}`)}
 	for range 2 { // the answer might have been lost
 		if err := db.AddEvents(t.Context(), push); err != nil {
 			t.Fatal(err)
 		}
 	}
 	open, err := db.OpenEvents(t.Context(), 10)
-	if err != nil || len(open) != 2 || open[0].Type != runner.RunQueued || open[0].Subject != id {
+	if err != nil || len(open) != 2 || open[0].Type != eventing.RunQueued || open[0].Subject != id {
 		t.Fatalf("events are %v (%v)", open, err)
 	}
 	if diff := cmp.Diff(push, open[1]); diff != "" {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/store"
 	"acrd/runner"
 	"acrd/triggers"
@@ -83,7 +84,7 @@ func intents(t *testing.T, db *store.DB) {
 	if n := intend(t, db, a); n != 0 {
 		t.Error("what was decided is new again")
 	}
-	if diff := cmp.Diff([]string{"trigger.fired", "trigger.fired", "trigger.fired", "trigger.skipped"}, eventTypes(t, db)); diff != "" {
+	if diff := cmp.Diff([]string{eventing.TriggerFired, eventing.TriggerFired, eventing.TriggerFired, eventing.TriggerSkipped}, eventTypes(t, db)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
@@ -96,8 +97,8 @@ func forTask(task, reason string, keys ...string) *runner.Run {
 	}
 }
 
-func queued(r *runner.Run) ([]runner.Event, error) {
-	return []runner.Event{runner.NewRunEvent(runner.RunQueued, r)}, nil
+func queued(r *runner.Run) ([]eventing.Event, error) {
+	return []eventing.Event{runner.NewRunEvent(eventing.RunQueued, r)}, nil
 }
 
 // answers: of schedulers that submit for the same intents, one has a run.
@@ -136,7 +137,7 @@ func answers(t *testing.T, db *store.DB) {
 		t.Errorf("open (-want +got):\n%s", diff)
 	}
 	reason := errors.New("no log")
-	if err := db.AddRun(t.Context(), forTask("app", "", "c"), func(*runner.Run) ([]runner.Event, error) { return nil, reason }); !errors.Is(err, reason) {
+	if err := db.AddRun(t.Context(), forTask("app", "", "c"), func(*runner.Run) ([]eventing.Event, error) { return nil, reason }); !errors.Is(err, reason) {
 		t.Errorf("got %v", err)
 	}
 	if len(openKeys(t, db)) != 1 {

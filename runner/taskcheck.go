@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"acrd/internal/pattern"
 	"acrd/steps"
 )
 
@@ -42,10 +42,10 @@ const (
 )
 
 var (
-	taskName    = regexp.MustCompile(`^[a-zA-Z0-9_-]{5,50}$`)
-	taskRunName = regexp.MustCompile(`^[a-zA-Z0-9-]{5,50}$`)
+	taskName    = pattern.New(`^[a-zA-Z0-9_-]{5,50}$`)
+	taskRunName = pattern.New(`^[a-zA-Z0-9-]{5,50}$`)
 	// repositoryURL is as lenient as ACR: with and without .git.
-	repositoryURL = regexp.MustCompile(`^(?:(?:https?|ssh|git)://[^/\s]+/\S+|[^@/\s]+@[^:/\s]+:\S+)$`)
+	repositoryURL = pattern.New(`^(?:(?:https?|ssh|git)://[^/\s]+/\S+|[^@/\s]+@[^:/\s]+:\S+)$`)
 )
 
 // Normalize fills in ACR's defaults, and writes words the way ACR does. What
@@ -128,7 +128,7 @@ func (c *checker) oneOf(target, value string, words ...string) {
 // Faults. An encoded task file is checked too, if it needs no values.
 func (t *Task) Check() error {
 	c := &checker{}
-	if !taskName.MatchString(t.Name) {
+	if !taskName().MatchString(t.Name) {
 		c.add("InvalidResourceName", "name", "'%s' is not a name for a task: it has 5 to 50 letters, digits, '-' and '_'.", t.Name)
 	}
 	c.oneOf("properties.status", string(t.Status), string(Enabled), string(Disabled))
@@ -274,7 +274,7 @@ func (c *checker) source(at string, s SourceTrigger) {
 	}
 	repository := at + ".sourceRepository"
 	if c.need(repository+".repositoryUrl", s.Repository.URL) {
-		if !repositoryURL.MatchString(s.Repository.URL) {
+		if !repositoryURL().MatchString(s.Repository.URL) {
 			c.add("InvalidRepositoryUrl", repository+".repositoryUrl", "'%s' is not the URL of a git repository.", s.Repository.URL)
 		}
 	}

@@ -42,7 +42,7 @@ func (t *TaskRun) Clone() *TaskRun {
 // CheckTaskRunName refuses what is not a name for a task run; the error is
 // Faults.
 func CheckTaskRunName(name string) error {
-	if !taskRunName.MatchString(name) {
+	if !taskRunName().MatchString(name) {
 		return Faults{{Code: "InvalidResourceName", Target: "name", Message: "'" + name + "' is not a name for a task run: it has 5 to 50 letters, digits and '-'."}}
 	}
 	return nil

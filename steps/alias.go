@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,9 +30,9 @@ func (r RunValues) aliases() map[string]string {
 }
 
 var (
-	aliasStart = regexp.MustCompile(`^alias\s*:`)
-	keyStart   = regexp.MustCompile(`^[^\s#][^:]*:`)
-	aliasName  = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+	aliasStart = pattern(`^alias\s*:`)
+	keyStart   = pattern(`^[^\s#][^:]*:`)
+	aliasName  = pattern(`^[A-Za-z0-9]+$`)
 )
 
 // expandAliases takes the alias block out of the text and replaces $names in
@@ -70,12 +69,12 @@ func splitAliasBlock(text string) (block, rest string, first int) {
 	for line := range strings.Lines(text) {
 		n++
 		switch {
-		case aliasStart.MatchString(line):
+		case aliasStart().MatchString(line):
 			inside = true
 			if first == 0 {
 				first = n
 			}
-		case inside && keyStart.MatchString(line):
+		case inside && keyStart().MatchString(line):
 			inside = false
 		}
 		if inside {
@@ -113,7 +112,7 @@ func (x *executor) readAliases(block string) (*ownAliases, error) {
 		own.names[v.name.text] = v.value.text
 	}
 	for k := range own.names {
-		if !aliasName.MatchString(k) {
+		if !aliasName().MatchString(k) {
 			return nil, fmt.Errorf("alias key names only support alphanumeric characters: %q", k)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +50,7 @@ func onePlatform(into *string) func(string) error {
 	}
 }
 
-var platformSyntax = regexp.MustCompile(`^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+){0,2}$`)
+var platformSyntax = pattern(`^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+){0,2}$`)
 
 // processors may stand for linux on them.
 var processors = []string{
@@ -67,7 +66,7 @@ func checkPlatform(v string) error {
 	system, _, both := strings.Cut(v, "/")
 	system = strings.ToLower(system)
 	switch {
-	case !platformSyntax.MatchString(v):
+	case !platformSyntax().MatchString(v):
 		return fmt.Errorf("%q is not a platform: want OS/ARCH[/VARIANT], as in linux/arm64", brief(v))
 	case system == "linux", !both && slices.Contains(processors, system):
 		return nil

@@ -2,12 +2,11 @@ package steps
 
 import (
 	"cmp"
-	"regexp"
 	"strings"
 )
 
 // notInTag are the characters that a tag may not have.
-var notInTag = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
+var notInTag = pattern(`[^A-Za-z0-9_.-]`)
 
 // longestTag is what registries take.
 const longestTag = 128
@@ -29,7 +28,7 @@ func (b *Build) cacheRef(s *Step, env *Env) string {
 	if domain = cmp.Or(domain, env.Registry); domain != "" {
 		path = domain + "/" + path
 	}
-	tag := notInTag.ReplaceAllString("cache_"+cmp.Or(env.Task, "quickrun")+"_"+s.ID, "-")
+	tag := notInTag().ReplaceAllString("cache_"+cmp.Or(env.Task, "quickrun")+"_"+s.ID, "-")
 	return path + ":" + tag[:min(len(tag), longestTag)]
 }
 

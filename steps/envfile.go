@@ -52,7 +52,7 @@ func ParseEnvFile(name string, content []byte) ([]string, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
-		if !ok || !variableName.MatchString(key) || strings.Contains(value, "\x00") {
+		if !ok || !variableName().MatchString(key) || strings.Contains(value, "\x00") {
 			return nil, fmt.Errorf("%s:%d: want NAME=value", name, number)
 		}
 		if n := len(value); n >= 2 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {

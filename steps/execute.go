@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,9 +146,9 @@ func (w *rewriter) node(n parse.Node) {
 // emitter is the function that a pipeline's result goes through.
 func emitter(p *parse.PipeNode) string {
 	switch text := p.String(); {
-	case secretPipe.MatchString(text):
+	case secretPipe().MatchString(text):
 		return "_secret"
-	case oneWord.MatchString(text) && !strings.Contains(text, ".Values"):
+	case oneWord().MatchString(text) && !strings.Contains(text, ".Values"):
 		return "_word"
 	}
 	return "_value"
@@ -158,8 +157,8 @@ func emitter(p *parse.PipeNode) string {
 // oneWord finds pipelines whose result stays within its word, and secretPipe
 // those whose result no error may quote.
 var (
-	oneWord    = regexp.MustCompile(`\.(Run|Build)\b`)
-	secretPipe = regexp.MustCompile(`\.Secrets\b`)
+	oneWord    = pattern(`\.(Run|Build)\b`)
+	secretPipe = pattern(`\.Secrets\b`)
 )
 
 // call is an action, in the place of another node, that calls one of our
@@ -283,13 +282,13 @@ func checkDepth(text string) error {
 }
 
 // templatePlace finds the place in what text/template says.
-var templatePlace = regexp.MustCompile(`^template: (?:t|[^:]*):(\d+)(?::(\d+))?: (?s:(.*))$`)
+var templatePlace = pattern(`^template: (?:t|[^:]*):(\d+)(?::(\d+))?: (?s:(.*))$`)
 
 // fault gives an error of text/template its place and acb's words.
 func (x *executor) fault(what string, err error) error {
 	text := err.Error()
 	p := &placed{line: 1}
-	if m := templatePlace.FindStringSubmatch(text); m != nil {
+	if m := templatePlace().FindStringSubmatch(text); m != nil {
 		p.line, _ = strconv.Atoi(m[1])
 		if m[2] != "" {
 			column, _ := strconv.Atoi(m[2])

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -159,7 +158,7 @@ func (f *File) builtTags() map[string]bool {
 	return tags
 }
 
-var dollarName = regexp.MustCompile(`\$([A-Za-z]+)`)
+var dollarName = pattern(`\$([A-Za-z]+)`)
 
 // lintAliases warns of names that only a later version replaces.
 func (p *parser) lintAliases() {
@@ -167,7 +166,7 @@ func (p *parser) lintAliases() {
 		return
 	}
 	names := RunValues{}.aliases()
-	for _, m := range dollarName.FindAllSubmatchIndex(p.src, -1) {
+	for _, m := range dollarName().FindAllSubmatchIndex(p.src, -1) {
 		if _, ok := names[string(p.src[m[2]:m[3]])]; ok {
 			line, column := position(p.src, m[0])
 			p.lint.warnAt("no-aliases", line, column, "%s stays as it is in a file of version %s: begin the file with version: v1.1.0",

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -31,11 +30,11 @@ type marks struct {
 
 // harmless are texts that need no mark: put anywhere, they stay within the
 // plain scalar that is there.
-var harmless = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9_./:@+-]*[A-Za-z0-9_./+-])?$`)
+var harmless = pattern(`^[A-Za-z0-9_](?:[A-Za-z0-9_./:@+-]*[A-Za-z0-9_./+-])?$`)
 
 // put returns what to write into the text in place of a value.
 func (m *marks) put(value string) string {
-	if value == "" || harmless.MatchString(value) {
+	if value == "" || harmless().MatchString(value) {
 		return value
 	}
 	return m.mark(markValue, value)
@@ -43,7 +42,7 @@ func (m *marks) put(value string) string {
 
 // putWord is put for what must stay one word.
 func (m *marks) putWord(value string) string {
-	if value == "" || harmless.MatchString(value) {
+	if value == "" || harmless().MatchString(value) {
 		return value
 	}
 	return m.mark(markWord, value)

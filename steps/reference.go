@@ -2,17 +2,16 @@ package steps
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
 // The grammar of image references, from the OCI distribution spec and docker's
 // own: [registry/]path[:tag][@digest].
 var (
-	imageHost = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$`)
-	imagePath = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	imageTag  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	imageHash = regexp.MustCompile(`^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]+$`) // acb leaves its length to the registry
+	imageHost = pattern(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$`)
+	imagePath = pattern(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	imageTag  = pattern(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	imageHash = pattern(`^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]+$`) // acb leaves its length to the registry
 )
 
 // checkReference refuses what no registry would take, in docker's words.
@@ -26,8 +25,8 @@ func checkReference(ref string) error {
 	switch {
 	case path != strings.ToLower(path):
 		return fmt.Errorf("invalid reference format: repository name (%s) must be lowercase", brief(path))
-	case host != "" && !imageHost.MatchString(host), !imagePath.MatchString(path),
-		tagged && !imageTag.MatchString(tag), pinned && !imageHash.MatchString(hash):
+	case host != "" && !imageHost().MatchString(host), !imagePath().MatchString(path),
+		tagged && !imageTag().MatchString(tag), pinned && !imageHash().MatchString(hash):
 		return fmt.Errorf("invalid reference format: %q is not [REGISTRY/]NAME[:TAG]", brief(ref))
 	}
 	return nil

@@ -3,11 +3,10 @@ package steps
 import (
 	"errors"
 	"path"
-	"regexp"
 	"slices"
 )
 
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+var guid = pattern(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // secrets are those that the file declares.
 func (p *parser) secrets() []Secret {
@@ -38,7 +37,7 @@ func (s *rawSecret) check() error {
 		return errors.New("secret ID cannot contain spaces")
 	case s.keyVault == "":
 		return errors.New("secret should contain either keyvault property for vault secret, or msi clientID/aadResourceId for msi authentication")
-	case s.clientID != "" && !guid.MatchString(s.clientID):
+	case s.clientID != "" && !guid().MatchString(s.clientID):
 		return errors.New("msi client ID is not a valid guid")
 	}
 	return nil
@@ -52,7 +51,7 @@ type StepSecret struct {
 	Env, File string
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = pattern(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // stepSecrets judges the "secrets" of a step.
 func (p *parser) stepSecrets(s *rawStep) []StepSecret {
@@ -94,7 +93,7 @@ func (s StepSecret) check() string {
 		return "a secret of a step needs an id"
 	case (s.Env == "") == (s.File == ""):
 		return "a secret of a step needs either env, the name of a variable, or file, an absolute path"
-	case s.Env != "" && !variableName.MatchString(s.Env):
+	case s.Env != "" && !variableName().MatchString(s.Env):
 		return "env is not the name of a variable: letters, digits and _"
 	case s.File != "" && (!path.IsAbs(s.File) || path.Clean(s.File) != s.File || s.File == "/"):
 		return "file is not a clean absolute path, such as /run/secrets/token"

@@ -3,7 +3,6 @@ package steps
 import (
 	"bytes"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,12 +11,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-var yamlPrefix = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var yamlPrefix = pattern(`^yaml: (?:line (\d+): )?`)
 
 // syntax notes what the YAML parser stumbled over. Its own words name a line,
 // now and then the one before, and no column.
 func (d *decoder) syntax(err error) {
-	m := yamlPrefix.FindStringSubmatch(err.Error())
+	m := yamlPrefix().FindStringSubmatch(err.Error())
 	if m == nil {
 		m = []string{"", ""}
 	}

@@ -3,7 +3,6 @@ package steps
 import (
 	"encoding/base64"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,8 +10,8 @@ import (
 )
 
 var (
-	volumeName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-	fileName   = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
+	volumeName = pattern(`^[a-zA-Z0-9_-]+$`)
+	fileName   = pattern(`^[a-zA-Z0-9_.-]+$`)
 )
 
 func readVolumeFiles(d *decoder, v *rawVolume, n *yaml.Node) {
@@ -47,7 +46,7 @@ func (p *parser) volumes() []Volume {
 		case v.spoilt:
 		case v.name == "":
 			p.fault(v.node, "volume name is empty")
-		case !volumeName.MatchString(v.name):
+		case !volumeName().MatchString(v.name):
 			p.fault(p.find(v.node, "name"), "volume name is not well formed. Only use alphanumeric and - _")
 		case seen[v.name]:
 			p.fault(p.find(v.node, "name"), "volume with duplicate name found")
@@ -70,7 +69,7 @@ func (p *parser) volume(v *rawVolume) Volume {
 		switch name := f.name.text; {
 		case name == "":
 			p.fault(f.name.node, "secret name provided for value is empty")
-		case !fileName.MatchString(name) || name == "." || name == "..":
+		case !fileName().MatchString(name) || name == "." || name == "..":
 			p.fault(f.name.node, "file name, %s, is not well formed. Only use alphanumeric and - _ .", name)
 		case err != nil:
 			p.fault(f.value.node, "failed to decode Base64 value. please make sure value provided is Base64 encoded")

@@ -4,11 +4,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"acrd/internal/pattern"
 )
 
-var commitHash = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
+var commitHash = pattern.New(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // gitHead is the commit that is checked out in a folder, or in one above it:
 // what git rev-parse HEAD says, without git. It is empty if there is none, or
@@ -53,7 +54,7 @@ func headOf(gitDir string) string {
 }
 
 func hashIn(text string) string {
-	if commitHash.MatchString(text) {
+	if commitHash().MatchString(text) {
 		return text
 	}
 	return ""

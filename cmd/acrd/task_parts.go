@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"acrd/internal/api"
+	"acrd/internal/pattern"
 	"acrd/runner"
 
 	"github.com/spf13/pflag"
@@ -251,10 +251,10 @@ func (f *credentialFlags) define(value bool) func(*pflag.FlagSet) {
 }
 
 // vaultURL is the address of a secret in a Key Vault.
-var vaultURL = regexp.MustCompile(`^https://[^/]+\.vault\.[^/]+/secrets/`)
+var vaultURL = pattern.New(`^https://[^/]+\.vault\.[^/]+/secrets/`)
 
 func secretObject(value string) body {
-	if vaultURL.MatchString(strings.ToLower(value)) {
+	if vaultURL().MatchString(strings.ToLower(value)) {
 		return body{"type": runner.VaultSecret, "value": value}
 	}
 	return body{"type": runner.Opaque, "value": value}

@@ -15,13 +15,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"acrd/internal/pattern"
 	"acrd/runner"
 )
 
@@ -54,7 +54,7 @@ const (
 var errLink = errors.New("this address is not valid, or not any more: ask for another")
 
 // archivePath is the path of an archive, as listBuildSourceUploadUrl makes it.
-var archivePath = regexp.MustCompile(`^source/\d{12}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tar\.gz$`)
+var archivePath = pattern.New(`^source/\d{12}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tar\.gz$`)
 
 // newPath is the path of an archive to come.
 func newPath(now time.Time) string {
@@ -87,7 +87,7 @@ func (a *Archives) checkLink(path string, q url.Values) error {
 
 // file is where an archive is, for its path in a request.
 func (a *Archives) file(path string) (string, error) {
-	if !archivePath.MatchString(path) {
+	if !archivePath().MatchString(path) {
 		return "", fs.ErrNotExist
 	}
 	return filepath.Join(a.Dir, filepath.FromSlash(path)), nil

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"acrd/internal/pattern"
 	"acrd/runner"
 )
 
@@ -282,7 +282,7 @@ func (f *filter) compare(has any) (order int, ok bool) {
 }
 
 // wholeManifest is what stores know runs by: part of it they would not find.
-var wholeManifest = regexp.MustCompile(`(?i)^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$`)
+var wholeManifest = pattern.New(`(?i)^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$`)
 
 // narrow is what of f a store can look for. What matches f matches it too; it
 // is exact if that holds the other way round as well.
@@ -303,7 +303,7 @@ func (f *filter) into(q *runner.Filter) bool {
 		return f.right.into(q) && left
 	case f.op == "or":
 		return f.statuses(q)
-	case f.op == "contains" && f.field == "outputimagemanifests" && q.Image == "" && wholeManifest.MatchString(f.value.(string)):
+	case f.op == "contains" && f.field == "outputimagemanifests" && q.Image == "" && wholeManifest().MatchString(f.value.(string)):
 		q.Image = strings.ToLower(f.value.(string))
 		return true
 	case f.field == "createtime":

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"acrd/internal/pattern"
 	"acrd/runner"
 )
 
@@ -94,10 +94,10 @@ type FreshToken struct {
 	Value string `json:"token"`
 }
 
-var validTokenName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+var validTokenName = pattern.New(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
 
 func (n *NewToken) check(now time.Time) error {
-	if !validTokenName.MatchString(n.Name) {
+	if !validTokenName().MatchString(n.Name) {
 		return fmt.Errorf("the name %q is not 1 to 64 letters, digits, dots, dashes and underscores", n.Name)
 	}
 	if len(n.Scopes) == 0 {

@@ -2,7 +2,8 @@ package api
 
 import (
 	"net/http"
-	"regexp"
+
+	"acrd/internal/pattern"
 )
 
 // newestVersion is what a request without api-version gets.
@@ -10,7 +11,7 @@ const newestVersion = "2019-06-01-preview"
 
 // versionShape is a version of any of Azure's API. Which one it is does not
 // matter: each is a part of the next, and no field has changed its meaning.
-var versionShape = regexp.MustCompile(`^20\d\d-[01]\d-[0-3]\d(-preview)?$`)
+var versionShape = pattern.New(`^20\d\d-[01]\d-[0-3]\d(-preview)?$`)
 
 // A versionError says that api-version is none.
 type versionError struct{ given string }
@@ -21,7 +22,7 @@ func (e *versionError) Error() string {
 
 func checkVersion(r *http.Request) error {
 	q := r.URL.Query()
-	if v := q.Get("api-version"); q.Has("api-version") && !versionShape.MatchString(v) {
+	if v := q.Get("api-version"); q.Has("api-version") && !versionShape().MatchString(v) {
 		return &versionError{v}
 	}
 	return nil

@@ -10,13 +10,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"acrd/internal/buildkit/control"
 	"acrd/internal/dockerfile"
+	"acrd/internal/pattern"
 	"acrd/steps"
 
 	"github.com/moby/buildkit/client"
@@ -216,7 +216,7 @@ func (s *workshop) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt,
 }
 
 // annotationKind is what of an image an annotation is for: KIND[PLATFORM]:
-var annotationKind = regexp.MustCompile(`^((?:index|manifest)(?:-descriptor)?(?:\[[^\]]*\])?):`)
+var annotationKind = pattern.New(`^((?:index|manifest)(?:-descriptor)?(?:\[[^\]]*\])?):`)
 
 // exportAttributes are those of the image. Compressing costs more than
 // building, so only what will be pushed is compressed, and then all of it: what
@@ -228,7 +228,7 @@ func exportAttributes(op *steps.BuildOp) map[string]string {
 	}
 	for _, a := range op.Annotations {
 		key, value, _ := strings.Cut(a, "=")
-		if kind := annotationKind.FindStringSubmatch(key); kind != nil {
+		if kind := annotationKind().FindStringSubmatch(key); kind != nil {
 			attrs["annotation-"+kind[1]+"."+strings.TrimPrefix(key, kind[0])] = value
 			continue
 		}
@@ -420,12 +420,12 @@ func plain(err error) string {
 	if st, ok := status.FromError(err); ok {
 		text = st.Message()
 	}
-	text = outOfContext.ReplaceAllString(text, "$1 is a link that leads out of the context: put the file itself there")
+	text = outOfContext().ReplaceAllString(text, "$1 is a link that leads out of the context: put the file itself there")
 	return strings.TrimPrefix(text, "failed to solve: ")
 }
 
 // outOfContext is what os.Root says of a COPY by way of a link.
-var outOfContext = regexp.MustCompile(`[a-z]+at (\S+): path escapes from parent`)
+var outOfContext = pattern.New(`[a-z]+at (\S+): path escapes from parent`)
 
 // folderKey names a folder to BuildKit's own diffing.
 func folderKey(op *steps.BuildOp, path string) string {

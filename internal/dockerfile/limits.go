@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
+	"acrd/internal/pattern"
 	"acrd/steps"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -102,9 +102,9 @@ var (
 	errWord   = errors.New("is too long a word to substitute in")
 	errBudget = errors.New("the substitutions of this file are too much work")
 	// replacement is where ${name/pattern/text} begins.
-	replacement = regexp.MustCompile(`\$\{(?:[\pL\pN_]+|[@*#?$!-])/`)
-	// pattern is where a substitution begins that matches a pattern.
-	pattern = regexp.MustCompile(`\$\{(?:[\pL\pN_]+|[@*#?$!-])[/#%]`)
+	replacement = pattern.New(`\$\{(?:[\pL\pN_]+|[@*#?$!-])/`)
+	// expansion is where a substitution begins that matches a pattern.
+	expansion = pattern.New(`\$\{(?:[\pL\pN_]+|[@*#?$!-])[/#%]`)
 )
 
 // meter is what a word may look variables up in. Each look-up costs what the
@@ -145,8 +145,8 @@ func (f *file) expand(word string, env map[string]string) (string, map[string]st
 	if len(word) > maxWord {
 		return "", nil, errWord
 	}
-	if pattern.MatchString(word) {
-		m.length, m.power = len(word), len(replacement.FindAllStringIndex(word, maxReplacements+1))
+	if expansion().MatchString(word) {
+		m.length, m.power = len(word), len(replacement().FindAllStringIndex(word, maxReplacements+1))
 	}
 	if m.power > maxReplacements {
 		return "", nil, fmt.Errorf("has more than %d replacements in one word", maxReplacements)

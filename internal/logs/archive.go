@@ -53,7 +53,7 @@ const archiveEnd = ".log.zst"
 // removes its files. Who is reading it reads on. To archive one again does
 // nothing; one that is being written is ErrLive.
 func (d *Dir) Archive(ctx context.Context, run string) error {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return ErrNone
 	}
 	if d.Bucket == nil {

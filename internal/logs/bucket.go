@@ -81,7 +81,7 @@ func (b *Bucket) each(ctx context.Context, visit func(run string)) error {
 		if err != nil {
 			return fmt.Errorf("list archived logs: %w", err)
 		}
-		if run, ok := strings.CutSuffix(o.Key, archiveEnd); ok && validRun.MatchString(run) {
+		if run, ok := strings.CutSuffix(o.Key, archiveEnd); ok && validRun().MatchString(run) {
 			visit(run)
 		}
 	}

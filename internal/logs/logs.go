@@ -16,13 +16,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"gocloud.dev/gcerrors"
 
+	"acrd/internal/pattern"
 	"acrd/runner"
 )
 
@@ -70,7 +70,7 @@ const (
 // leaving begins the name of a folder that is being removed.
 const leaving = ".leaving-"
 
-var validRun = regexp.MustCompile(`^[a-z0-9]+$`)
+var validRun = pattern.New(`^[a-z0-9]+$`)
 
 func (d *Dir) folder(run string) string { return filepath.Join(d.Path, run) }
 
@@ -107,7 +107,7 @@ func (d *Dir) each(ctx context.Context, visit func(run string)) error {
 		return fmt.Errorf("list logs: %w", err)
 	}
 	for _, e := range entries {
-		if validRun.MatchString(e.Name()) {
+		if validRun().MatchString(e.Name()) {
 			visit(e.Name())
 		}
 	}
@@ -120,7 +120,7 @@ func (d *Dir) each(ctx context.Context, visit func(run string)) error {
 // Size is how many bytes the log of a run takes where it is kept. No log is 0
 // bytes.
 func (d *Dir) Size(ctx context.Context, run string) (int64, error) {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return 0, ErrNone
 	}
 	var size int64
@@ -149,7 +149,7 @@ func (d *Dir) Size(ctx context.Context, run string) (int64, error) {
 // Remove removes a log, archived or not. One that is not there is no error;
 // one that is being written is ErrLive.
 func (d *Dir) Remove(ctx context.Context, run string) error {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return ErrNone
 	}
 	defer d.turn(run)()
@@ -203,7 +203,7 @@ func (d *Dir) Recover(ctx context.Context, ended func(ctx context.Context, run s
 		if strings.HasPrefix(run, leaving) {
 			errs = append(errs, os.RemoveAll(filepath.Join(d.Path, run)))
 		}
-		if !validRun.MatchString(run) || d.isLive(run) != nil {
+		if !validRun().MatchString(run) || d.isLive(run) != nil {
 			continue
 		}
 		switch over, err := ended(ctx, run); {

@@ -50,7 +50,7 @@ type stored struct {
 
 // open opens the named files of a log, wherever they are.
 func (d *Dir) open(ctx context.Context, run string, names ...string) (*stored, error) {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return nil, ErrNone
 	}
 	s := &stored{live: d.isLive(run)}

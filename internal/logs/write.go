@@ -16,7 +16,7 @@ import (
 
 // Create begins the log of a run that has none.
 func (d *Dir) Create(run string) (runner.Log, error) {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return nil, fmt.Errorf("run id %q is not valid", run)
 	}
 	defer d.turn(run)()
@@ -36,7 +36,7 @@ func (d *Dir) create(run string) (runner.Log, error) {
 // there is none, it begins one. Where the other has stopped without closing
 // the log, it says so in it.
 func (d *Dir) Reopen(run string) (runner.Log, error) {
-	if !validRun.MatchString(run) {
+	if !validRun().MatchString(run) {
 		return nil, fmt.Errorf("run id %q is not valid", run)
 	}
 	defer d.turn(run)()

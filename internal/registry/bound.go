@@ -4,9 +4,10 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"acrd/internal/pattern"
 
 	"github.com/distribution/distribution/v3/manifest/manifestlist"
 	"github.com/distribution/distribution/v3/manifest/schema2"
@@ -16,7 +17,7 @@ import (
 // maxPage is the most entries that one answer lists.
 const maxPage = 1000
 
-var rangeGrammar = regexp.MustCompile(`^[0-9]+-[0-9]+$`)
+var rangeGrammar = pattern.New(`^[0-9]+-[0-9]+$`)
 
 // bound makes req one that distribution answers well, or refuses it. It may
 // change req.
@@ -42,7 +43,7 @@ func boundList(req *http.Request, rt route) *fault {
 		if rt.kind == kindCatalog {
 			grammar = nameGrammar
 		}
-		if !grammar.MatchString(last) {
+		if !grammar().MatchString(last) {
 			return faultLast
 		}
 	}
@@ -73,7 +74,7 @@ func boundUpload(req *http.Request) *fault {
 	if req.Method != http.MethodPatch && req.Method != http.MethodPut {
 		return nil
 	}
-	if cr := req.Header.Get("Content-Range"); cr != "" && !rangeGrammar.MatchString(cr) {
+	if cr := req.Header.Get("Content-Range"); cr != "" && !rangeGrammar().MatchString(cr) {
 		return faultRange
 	}
 	ct := req.Header.Get("Content-Type")

@@ -2,8 +2,9 @@ package registry
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
+
+	"acrd/internal/pattern"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -33,9 +34,9 @@ const maxName = 255 // of a repository; distribution and clients agree on it
 // routes also take a host name, with capitals and a port, for the first
 // component, which its storage then refuses with a 500.
 var (
-	nameGrammar    = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagGrammar     = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	sessionGrammar = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	nameGrammar    = pattern.New(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagGrammar     = pattern.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	sessionGrammar = pattern.New(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 )
 
 // parseRoute reads the decoded path. A name may contain words like manifests
@@ -55,7 +56,7 @@ func parseRoute(req *http.Request) (route, *fault) {
 	if !ok {
 		return route{}, faultNoEndpoint
 	}
-	if len(rt.name) > maxName || !nameGrammar.MatchString(rt.name) {
+	if len(rt.name) > maxName || !nameGrammar().MatchString(rt.name) {
 		return route{}, faultName
 	}
 	return rt, checkRef(req.Method, rt)
@@ -99,12 +100,12 @@ func checkRef(method string, rt route) *fault {
 	case rt.kind == kindTags:
 		return nil
 	case rt.kind == kindUpload:
-		if rt.ref == "" || sessionGrammar.MatchString(rt.ref) {
+		if rt.ref == "" || sessionGrammar().MatchString(rt.ref) {
 			return nil
 		}
 		return faultUpload
 	case rt.kind == kindManifest && !strings.Contains(rt.ref, ":"):
-		if tagGrammar.MatchString(rt.ref) {
+		if tagGrammar().MatchString(rt.ref) {
 			return nil
 		}
 		if method == http.MethodPut {

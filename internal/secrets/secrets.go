@@ -14,7 +14,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
+
+	"acrd/internal/pattern"
 )
 
 // A Ref says which secret is meant.
@@ -49,10 +50,10 @@ var (
 // MaxValue is the largest value in bytes: what BuildKit takes as a secret.
 const MaxValue = 500 << 10
 
-var validName = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
+var validName = pattern.New(`^[0-9A-Za-z-]{1,127}$`)
 
 func checkName(name string) error {
-	if !validName.MatchString(name) {
+	if !validName().MatchString(name) {
 		return fmt.Errorf("%q: %w", name, ErrName)
 	}
 	return nil

@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
+	"acrd/internal/pattern"
 	"acrd/steps"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -215,11 +215,11 @@ func registryError(err error) error {
 	}
 	said := statusError(refused.StatusCode)
 	for _, d := range refused.Errors {
-		if code := string(d.Code); errorCode.MatchString(code) {
+		if code := string(d.Code); errorCode().MatchString(code) {
 			return fmt.Errorf("%w (%s)", said, code)
 		}
 	}
 	return said
 }
 
-var errorCode = regexp.MustCompile(`^[A-Z_]{1,40}$`)
+var errorCode = pattern.New(`^[A-Z_]{1,40}$`)

@@ -39,7 +39,7 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 		err = r.obsolete(run)
 	}
 	if err == nil {
-		err = r.begin(ctx, run)
+		err = r.begin(run)
 	}
 	ended := func(*Run) {}
 	if err == nil {
@@ -118,13 +118,12 @@ func (r *Runner) obsolete(run *Run) error {
 	return nil
 }
 
-// begin makes the run Running.
-func (r *Runner) begin(ctx context.Context, run *Run) error {
+// begin makes the run Running. The next save says so: that of its first steps,
+// or else of its end.
+func (r *Runner) begin(run *Run) error {
 	run.Started, run.Status = time.Now(), Running
 	run.Updated = run.Started
-	if err := r.saveSoon(ctx, run, NewRunEvent(eventing.RunStarted, run)); err != nil {
-		return err
-	}
+	run.untold = append(run.untold, NewRunEvent(eventing.RunStarted, run))
 	if len(run.Request.AgentIDs) > 0 && run.Request.Agents == nil {
 		return errors.New("the SSH agent that came with the request is gone, for the daemon was restarted: run it again")
 	}
@@ -142,7 +141,7 @@ func (r *Runner) finish(life context.Context, run *Run, t *transcript, why error
 	event := NewRunEvent(RunFinished, run)
 	var pause pause
 	for {
-		err := r.Store.SaveRun(context.WithoutCancel(life), run, event)
+		err := r.tell(life, run, event)
 		switch {
 		case err == nil:
 			return why

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"acrd/eventing"
@@ -43,34 +44,43 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 	}
 	graph := file.Graph()
 	outcomes := make(chan outcome)
+	running := 0
+	start := func(s *steps.Step) {
+		running++
+		env := p.env(s, file, run)
+		life := usual
+		if s.Always || s.OnFailure {
+			life = ctx
+		}
+		in, ended := r.Observe.step(life, run, s)
+		go func() {
+			result, err := s.Run(in, env)
+			ended(result, err)
+			p.transcript.flush(s.ID)
+			outcomes <- outcome{s, result, err}
+		}()
+	}
 	var failure error
 	lost := false // the record cannot be kept
-	for running := 0; ; {
+	for {
 		if !lost && context.Cause(ctx) == nil {
 			ready := graph.Ready()
 			for _, s := range ready {
 				run.begin(s)
 			}
-			// What a crash leaves must tell which steps had started. What has
-			// ended is saved with it; with the last step, the run's end is.
-			if err := r.save(ctx, run, p, len(ready) > 0 || running > 0); err != nil {
-				failure, lost, ready = cmp.Or(failure, err), true, nil
+			idempotent, once := splitReady(ready)
+			for _, s := range idempotent {
+				start(s)
+			}
+			// What a crash leaves must tell which steps had started that may not
+			// be done twice. What has ended is saved with it; with the last step,
+			// the run's end is.
+			if err := r.save(ctx, run, p, running > 0 || len(once) > 0); err != nil {
+				failure, lost, once = cmp.Or(failure, err), true, nil
 				cancel(errSibling)
 			}
-			for _, s := range ready {
-				running++
-				env := p.env(s, file, run)
-				life := usual
-				if s.Always || s.OnFailure {
-					life = ctx
-				}
-				in, ended := r.Observe.step(life, run, s)
-				go func() {
-					result, err := s.Run(in, env)
-					ended(result, err)
-					p.transcript.flush(s.ID)
-					outcomes <- outcome{s, result, err}
-				}()
+			for _, s := range once {
+				start(s)
 			}
 		}
 		if running == 0 {
@@ -99,6 +109,19 @@ func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *pla
 	}
 }
 
+// splitReady tells builds, which do no harm if they are done again, from the
+// rest.
+func splitReady(ready []*steps.Step) (idempotent, once []*steps.Step) {
+	for _, s := range ready {
+		if _, ok := s.Do.(*steps.Build); ok {
+			idempotent = append(idempotent, s)
+		} else {
+			once = append(once, s)
+		}
+	}
+	return idempotent, once
+}
+
 // blame says, in log and record, which step made the run fail.
 func (r *Runner) blame(ctx context.Context, run *Run, s *steps.Step, err error, t *transcript) {
 	if context.Cause(ctx) != nil {
@@ -123,7 +146,7 @@ func (r *Runner) save(ctx context.Context, run *Run, p *place, changed bool) err
 func (r *Runner) saveSoon(ctx context.Context, run *Run, events ...eventing.Event) error {
 	var pause pause
 	for start := time.Now(); ; {
-		err := r.Store.SaveRun(context.WithoutCancel(ctx), run, events...)
+		err := r.tell(ctx, run, events...)
 		if err == nil {
 			return nil
 		}
@@ -131,6 +154,15 @@ func (r *Runner) saveSoon(ctx context.Context, run *Run, events ...eventing.Even
 			return fmt.Errorf("save run: %w", err)
 		}
 	}
+}
+
+// tell saves the run with the events, and with those that have waited for it.
+func (r *Runner) tell(ctx context.Context, run *Run, events ...eventing.Event) error {
+	err := r.Store.SaveRun(context.WithoutCancel(ctx), run, append(slices.Clip(run.untold), events...)...)
+	if err == nil {
+		run.untold = nil
+	}
+	return err
 }
 
 // savePatience is how long a run that goes on waits for the database.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"acrd/eventing"
 	"acrd/steps"
 )
 
@@ -172,6 +173,9 @@ type Run struct {
 	Pushed []*steps.Pushed
 	// Commit is what the source was at.
 	Commit, Branch string
+
+	// untold are events that go with the next save.
+	untold []eventing.Event
 }
 
 // A StepState is what became of a step.

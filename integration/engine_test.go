@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,38 @@ func TestEngine(t *testing.T) {
 	}
 	stepstest.TestEngine(t, open)
 	t.Run("CacheScope", func(t *testing.T) { testCacheScope(t, open(t)) })
+	t.Run("Compression", func(t *testing.T) { testCompression(t, d, open(t)) })
+}
+
+// testCompression pushes what was first built for the run alone, and so kept
+// uncompressed: all its layers are gzip, and once it is pushed it stays so.
+func testCompression(t *testing.T, d *daemon, b *stepstest.Bench) {
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	text := "FROM " + b.Image + "\nRUN echo compression > /made\n"
+	if err := os.WriteFile(filepath.Join(b.Workspace, "Dockerfile"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	digests := map[bool]string{}
+	for _, pushed := range []bool{false, true, false, true} {
+		image, err := b.Build(t.Context(), &steps.BuildOp{
+			Step: "build", Workspace: b.Workspace, Context: b.Workspace, Root: b.Workspace, ContextKey: "compression", Pushed: pushed,
+			BuildOptions: steps.BuildOptions{Tags: []string{b.Tag("compressed")}},
+		}, &output{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := digests[pushed]; ok && pushed && before != image.Digest {
+			t.Errorf("pushed %v: built %s, then %s", pushed, before, image.Digest)
+		}
+		digests[pushed] = image.Digest
+	}
+	if _, err := b.Push(t.Context(), b.Tag("compressed"), &output{}); err != nil {
+		t.Fatal(err)
+	}
+	status, manifest := d.get("/v2/suite/compressed/manifests/1")
+	if status != http.StatusOK || strings.Count(manifest, "tar+gzip") != 2 {
+		t.Errorf("the registry has %d %s, want two gzip layers", status, manifest)
+	}
 }
 
 // testCacheScope has a RUN that comes out differently each time, and fails if it

@@ -53,11 +53,38 @@ func (s *runSession) Build(ctx context.Context, op *steps.BuildOp, out io.Writer
 		}
 		return nil, buildError(ctx, err)
 	}
+	if op.Pushed && len(op.Tags) > 0 {
+		if err := s.compress(bound, o, op, response); err != nil {
+			return nil, s.gen.blame(bound, err)
+		}
+	}
 	image, err := s.built(op, in, response)
 	if err == nil {
 		s.keep(op.Tags, &runImage{name: "docker-image://" + s.storeName(first(op.Tags)), digest: image.Digest})
 	}
 	return image, err
+}
+
+// compress makes an image that will be pushed one of gzip layers, whatever
+// earlier builds have left of them. BuildKit can be told so from the start, but
+// then takes a quarter longer for a build that is cached, in which there is
+// nothing to do.
+func (s *runSession) compress(ctx context.Context, o client.SolveOpt, op *steps.BuildOp, done *solved) error {
+	ok, err := gzipped(ctx, s.gen.kit, done.response)
+	if ok || err != nil {
+		return err
+	}
+	image := &o.Exports[len(o.Exports)-1]
+	image.Attrs["force-compression"] = "true"
+	o.Exports, o.CacheExports = []client.ExportEntry{*image}, nil
+	quiet := *op
+	quiet.Progress = nil
+	again, err := s.show(ctx, s.gen.kit, o, &quiet, io.Discard)
+	if err != nil {
+		return err
+	}
+	maps.Copy(done.response, again.response)
+	return nil
 }
 
 func first(list []string) string {
@@ -219,12 +246,12 @@ func (s *workshop) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt,
 var annotationKind = pattern.New(`^((?:index|manifest)(?:-descriptor)?(?:\[[^\]]*\])?):`)
 
 // exportAttributes are those of the image. Compressing costs more than
-// building, so only what will be pushed is compressed, and then all of it: what
-// an earlier run left uncompressed must not change the digest.
+// building, so only what will be pushed is compressed; see compress for the rest
+// of it.
 func exportAttributes(op *steps.BuildOp) map[string]string {
 	attrs := map[string]string{"compression": "uncompressed"}
 	if op.Pushed {
-		attrs["compression"], attrs["force-compression"] = "gzip", "true"
+		attrs["compression"] = "gzip"
 	}
 	for _, a := range op.Annotations {
 		key, value, _ := strings.Cut(a, "=")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,7 @@ func (s *remoteSession) Build(ctx context.Context, op *steps.BuildOp, out io.Wri
 	o.OCIStores = map[string]content.Store{storeID: s.store}
 	if len(op.Tags) > 0 {
 		attrs := exportAttributes(op)
+		attrs["force-compression"] = strconv.FormatBool(op.Pushed)
 		attrs["tar"], attrs["name"] = "false", strings.Join(op.Tags, ",")
 		o.Exports = []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: s.store}}
 	}

@@ -45,6 +45,9 @@ type Event struct {
 	DataVersion string
 	// Data is a JSON object.
 	Data json.RawMessage
+	// Extensions are attributes of CloudEvents that a publisher has added, a
+	// JSON object of scalars; nil is none.
+	Extensions json.RawMessage
 }
 
 // The types of the registry's events, as Azure names them. A subscription that

@@ -30,6 +30,17 @@ type Delivery struct {
 type Attempted struct {
 	Event
 	Count int
+	// Dead is set if the event was given up, and this is its dead letter.
+	Dead *Dead
+}
+
+// Dead is what a dead letter says beside its event. Its deliveryAttempts are
+// the event's Count.
+type Dead struct {
+	Reason      string  // deadLetterReason: MaxDeliveryAttemptsExceeded, ...
+	Outcome     Outcome // lastDeliveryOutcome
+	Published   time.Time
+	LastAttempt time.Time // zero is never
 }
 
 // An Outcome is Event Grid's lastDeliveryOutcome: what became of an attempt.

@@ -47,7 +47,7 @@ type Event struct {
 	Data json.RawMessage
 	// Extensions are attributes of CloudEvents that a publisher has added, a
 	// JSON object of scalars; nil is none.
-	Extensions json.RawMessage
+	Extensions json.RawMessage `json:",omitempty"`
 }
 
 // The types of the registry's events, as Azure names them. A subscription that

@@ -17,8 +17,9 @@ import (
 func insertEvents(ctx context.Context, t *tx, events []eventing.Event) error {
 	for _, e := range events {
 		// Whoever had no answer the first time comes with the same events.
-		_, err := t.exec(ctx, "INSERT INTO events (id, type, subject, time, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-			e.ID, e.Type, e.Subject, micros(e.Time), string(e.Data))
+		_, err := t.exec(ctx, `INSERT INTO events (id, type, topic, subject, key, time, data_version, data, extensions)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
+			e.ID, e.Type, e.Topic, e.Subject, e.Key, micros(e.Time), e.DataVersion, string(e.Data), string(e.Extensions))
 		if err != nil {
 			return err
 		}
@@ -36,15 +37,26 @@ func (db *DB) AddEvents(ctx context.Context, events ...eventing.Event) error {
 func (db *DB) OpenEvents(ctx context.Context, limit int) ([]eventing.Event, error) {
 	var events []eventing.Event
 	err := db.query(ctx, "list events", func(rows *sql.Rows) error {
-		var e eventing.Event
-		var at int64
-		var data []byte
-		err := rows.Scan(&e.ID, &e.Type, &e.Subject, &at, &data)
-		e.Time, e.Data = moment(at), json.RawMessage(data)
+		e, err := scanEvent(rows)
 		events = append(events, e)
 		return err
-	}, "SELECT id, type, subject, time, data FROM events WHERE settled = 0 ORDER BY seq LIMIT $1", limit)
+	}, "SELECT "+eventColumns+" FROM events WHERE settled = 0 ORDER BY seq LIMIT $1", limit)
 	return events, err
+}
+
+// eventColumns are what scanEvent scans.
+const eventColumns = "id, type, topic, subject, key, time, data_version, data, extensions"
+
+func scanEvent(row interface{ Scan(into ...any) error }) (eventing.Event, error) {
+	var e eventing.Event
+	var at int64
+	var data, extensions []byte
+	err := row.Scan(&e.ID, &e.Type, &e.Topic, &e.Subject, &e.Key, &at, &e.DataVersion, &data, &extensions)
+	e.Time, e.Data = moment(at), json.RawMessage(data)
+	if len(extensions) > 0 {
+		e.Extensions = extensions
+	}
+	return e, err
 }
 
 // SettleEvents says that these events were passed on.

@@ -42,6 +42,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"images", images},
 		{"retention", retention},
 		{"events", events},
+		{"drafts", drafts},
 		{"tasks", tasks},
 		{"tasks from many sides", tasksTogether},
 		{"task runs", taskRuns},
@@ -532,7 +533,10 @@ func retention(t *testing.T, db *store.DB) {
 
 func events(t *testing.T, db *store.DB) {
 	id := Add(t, db, runner.Request{}).ID
-	push := eventing.Event{ID: "e1", Type: "push", Subject: "app:v1", Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte(`{"a":1}`)}
+	push := eventing.Event{
+		ID: "e1", Type: "push", Topic: "/connectedRegistries/edge", Subject: "app:v1", Key: "app", DataVersion: "2.0",
+		Time: time.Now().UTC().Truncate(time.Microsecond), Data: []byte(`{"a":1}`), Extensions: []byte(`{"b":2}`),
+	}
 	for range 2 { // the answer might have been lost
 		if err := db.AddEvents(t.Context(), push); err != nil {
 			t.Fatal(err)

@@ -44,6 +44,9 @@ func (m *Matcher) Match(d *Decoded) bool {
 // Matcher is the subscription's filter, compiled. What Check lets pass is no
 // error.
 func (s *Subscription) Matcher() (*Matcher, error) {
+	if s.Hook != nil {
+		return s.Hook.matcher(), nil
+	}
 	m, err := s.Filter.Compile()
 	if err != nil {
 		return nil, fmt.Errorf("subscription %s: %w", s.Name, err)

@@ -1,8 +1,6 @@
 package eventing
 
 import (
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -138,19 +136,8 @@ func isTag(tag string) bool {
 
 // Ping is an event for one webhook, whatever its actions and scope.
 func Ping(now time.Time) Event {
-	id := newID()
-	data, _ := json.Marshal(struct { // plain values
-		ID        string    `json:"id"`
-		Timestamp time.Time `json:"timestamp"`
-		Action    string    `json:"action"`
-	}{id, now.UTC(), "ping"})
-	return Event{ID: id, Type: WebhookPing, Subject: "ping", Time: now.UTC(), Data: data}
-}
-
-// newID makes a GUID.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // cannot fail
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	now = now.UTC()
+	e := Event{ID: NewID(), Type: WebhookPing, Subject: "ping", Time: now}
+	e.Data, _ = plainJSON(RegistryData{ID: e.ID, Timestamp: now.Format(imageTimeLayout), Action: "ping"}) // plain values
+	return e
 }

@@ -24,6 +24,8 @@ type Delivery struct {
 	Events   []Attempted
 	// Attributes are the subscription's, their values found.
 	Attributes map[string]string
+	// Tags says that a webhook is told the tags of a manifest that is deleted.
+	Tags bool
 }
 
 // Attempted is an event and how often it was tried before.

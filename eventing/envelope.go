@@ -85,12 +85,12 @@ func encodeEventGrid(registry string, a Attempted) []byte {
 	o.text("dataVersion", a.DataVersion)
 	o.text("metadataVersion", "1")
 	if d := a.Dead; d != nil {
-		o.text("deadLetterReason", d.Reason)
-		o.raw("deliveryAttempts", strconv.AppendInt(nil, int64(a.Count), 10))
+		o.text("deadLetterReason", string(d.Reason))
+		o.raw("deliveryAttempts", strconv.AppendInt(nil, int64(d.Attempts), 10))
 		o.text("lastDeliveryOutcome", string(d.Outcome))
 		o.text("publishTime", azureTime(d.Published))
-		if !d.LastAttempt.IsZero() {
-			o.text("lastDeliveryAttemptTime", azureTime(d.LastAttempt))
+		if !d.Tried.IsZero() {
+			o.text("lastDeliveryAttemptTime", azureTime(d.Tried))
 		}
 	}
 	return o.end()
@@ -108,12 +108,12 @@ func encodeCloudEvent(registry string, a Attempted) ([]byte, error) {
 		return nil, err
 	}
 	if d := a.Dead; d != nil {
-		o.text("deadletterreason", d.Reason)
-		o.raw("deliveryattempts", strconv.AppendInt(nil, int64(a.Count), 10))
+		o.text("deadletterreason", string(d.Reason))
+		o.raw("deliveryattempts", strconv.AppendInt(nil, int64(d.Attempts), 10))
 		o.text("lastdeliveryoutcome", string(d.Outcome))
 		o.text("publishtime", azureTime(d.Published))
-		if !d.LastAttempt.IsZero() {
-			o.text("lastdeliveryattempttime", azureTime(d.LastAttempt))
+		if !d.Tried.IsZero() {
+			o.text("lastdeliveryattempttime", azureTime(d.Tried))
 		}
 	}
 	o.raw("data", a.Data)

@@ -32,18 +32,30 @@ type Delivery struct {
 type Attempted struct {
 	Event
 	Count int
-	// Dead is set if the event was given up, and this is its dead letter.
-	Dead *Dead
+	// Dead is set where the event is sent to where dead letters go.
+	Dead *Death
 }
 
-// Dead is what a dead letter says beside its event. Its deliveryAttempts are
-// the event's Count.
-type Dead struct {
-	Reason      string  // deadLetterReason: MaxDeliveryAttemptsExceeded, ...
-	Outcome     Outcome // lastDeliveryOutcome
-	Published   time.Time
-	LastAttempt time.Time // zero is never
+// A Death is what a dead letter says beside its event.
+type Death struct {
+	Reason    Reason
+	Attempts  int
+	Outcome   Outcome
+	Published time.Time
+	Tried     time.Time // zero if it never was
 }
+
+// A Reason is Event Grid's deadLetterReason.
+type Reason string
+
+// The reasons. What is not tried again for its outcome has the reason
+// UndeliverableDueTo and that.
+const (
+	TooManyAttempts Reason = "MaxDeliveryAttemptsExceeded"
+	TooOld          Reason = "TimeToLiveExceeded"
+	QueueFull       Reason = "BacklogExceeded" // ours: older ones made room
+	Undeliverable   Reason = "UndeliverableDueTo"
+)
 
 // An Outcome is Event Grid's lastDeliveryOutcome: what became of an attempt.
 type Outcome string

@@ -54,8 +54,11 @@ const (
 type Subscription struct {
 	Kind Kind
 	// Name is unique within Kind, without regard to case.
-	Name   string
-	State  State
+	Name  string
+	State State
+	// Why says, where State is Failed or Hook.Disabled, what the daemon has
+	// found: "the receiver has gone (410)".
+	Why    string
 	Filter Filter
 	// Hook is set for the Kind Webhook, whose filter is not Filter.
 	Hook        *Hook

@@ -85,6 +85,8 @@ const (
 	callOthers = "others" // somebody wants something of another daemon
 	// an intent is new, a look is asked for, or a task has changed
 	callTriggers = "triggers"
+	// an event is new, or a subscription has changed
+	callEvents = "events"
 )
 
 // call tells other daemons; at most once in a while, for PostgreSQL takes a
@@ -177,6 +179,7 @@ func (db *DB) hearNotices(ctx context.Context) error {
 	db.queue.ring() // what was called before is not heard
 	db.others.ring()
 	db.triggers.ring()
+	db.events.ring()
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
@@ -187,6 +190,8 @@ func (db *DB) hearNotices(ctx context.Context) error {
 			db.others.ring()
 		case callTriggers:
 			db.triggers.ring()
+		case callEvents:
+			db.events.ring()
 		default:
 			db.queue.ring()
 		}

@@ -54,6 +54,7 @@ type DB struct {
 	queue       bell // rung when there may be something to take
 	others      bell // rung when another daemon has asked for something
 	triggers    bell // rung when triggers have something to do
+	events      bell // rung when there are events to pass on, or others who want them
 	notify      chan string
 	listen      *pgx.ConnConfig // PostgreSQL's
 }

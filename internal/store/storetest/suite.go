@@ -56,6 +56,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"a look that is asked for is not lost", looks},
 		{"bases", bases},
 		{"deliveries", deliveries},
+		{"subscriptions", subscriptions},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"syscall"
 
+	"acrd/eventing"
 	"acrd/internal/logs"
 	"acrd/runner"
 	"acrd/steps"
@@ -95,7 +96,7 @@ func statusCode(err error) (int, string) {
 		return http.StatusBadRequest, "BadRequest"
 	case errors.Is(err, errLink):
 		return http.StatusForbidden, "AuthenticationFailed"
-	case errors.Is(err, runner.ErrNotFound), errors.Is(err, logs.ErrNone):
+	case errors.Is(err, runner.ErrNotFound), errors.Is(err, logs.ErrNone), errors.Is(err, eventing.ErrNotFound):
 		return http.StatusNotFound, "ResourceNotFound"
 	case errors.Is(err, runner.ErrFinal), errors.Is(err, errDisabled):
 		return http.StatusConflict, "Conflict"

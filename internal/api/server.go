@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/logs"
 	"acrd/runner"
 )
@@ -60,6 +61,10 @@ type Server struct {
 	// Approve lets a task run for the commit of a pull request from a fork; it
 	// is runner.ErrNotFound if none waits for it.
 	Approve func(ctx context.Context, task, commit string) error
+	// Subscriptions keep who is told of events, webhooks too.
+	Subscriptions eventing.Subscriptions
+	// Deliveries say what became of events; nil knows nothing.
+	Deliveries Deliveries
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"acrd/eventing"
 	"acrd/runner"
 	"acrd/triggers"
 )
@@ -227,7 +228,7 @@ func (s *Server) deleteTask(w http.ResponseWriter, r *http.Request) error {
 // deleted answers a DELETE: what is not there is gone already.
 func deleted(w http.ResponseWriter, err error) error {
 	switch {
-	case errors.Is(err, runner.ErrNotFound):
+	case errors.Is(err, runner.ErrNotFound), errors.Is(err, eventing.ErrNotFound):
 		w.WriteHeader(http.StatusNoContent)
 	case err != nil:
 		return err

@@ -72,6 +72,9 @@ type Subscription struct {
 	Ordered bool
 	// InFlight bounds deliveries at a time; 0 is DefaultInFlight.
 	InFlight int
+	// Rate is how many deliveries a minute the receiver has allowed; 0 is any
+	// number.
+	Rate int
 	// Statuses overrides what is done about an HTTP status, by its number.
 	Statuses map[int]Answer
 	Labels   []string
@@ -85,10 +88,11 @@ type Subscription struct {
 // DefaultInFlight is how many deliveries of one subscription go on at a time.
 const DefaultInFlight = 4
 
-// A Validation is a handshake that somebody has to end by hand.
+// A Validation is a handshake that somebody has to end by hand: with a GET of
+// URL, before Until.
 type Validation struct {
-	Code, Token string
-	Until       time.Time
+	Token, URL string
+	Until      time.Time
 }
 
 // Retry says how long a delivery is tried. Zero fields are Event Grid's

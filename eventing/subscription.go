@@ -119,6 +119,9 @@ type Hook struct {
 	Disabled bool
 	Location string
 	Tags     map[string]string
+	// TagsOnDelete tells the tags of an image that was deleted, in target.tags;
+	// ACR tells none.
+	TagsOnDelete bool
 }
 
 // A DestinationType is Event Grid's endpointType.

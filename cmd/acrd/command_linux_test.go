@@ -30,13 +30,15 @@ type desk struct {
 	engine *stepstest.Fake
 	env    map[string]string
 	built  []*steps.BuildOp
+	// deliveries are those of webhooks.
+	deliveries *answered
 }
 
 const deskToken = "the-owner's-token"
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{T: t, engine: &stepstest.Fake{}}
+	d := &desk{T: t, engine: &stepstest.Fake{}, deliveries: &answered{}}
 	d.engine.BuildFunc = func(_ context.Context, op *steps.BuildOp, out io.Writer) (*steps.Image, error) {
 		d.built = append(d.built, op)
 		fmt.Fprintln(out, "#1 building")
@@ -63,7 +65,10 @@ func newDesk(t *testing.T) *desk {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Serve(ctx) }()
-	management := &api.Server{Runs: r, Records: st, Tasks: st, TaskRuns: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: info()}
+	management := &api.Server{
+		Runs: r, Records: st, Tasks: st, TaskRuns: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: info(),
+		Subscriptions: st, Deliveries: d.deliveries,
+	}
 	server := httptest.NewServer(api.Protect(api.Guard(management.Handler(), deskToken), []string{"127.0.0.1"}))
 	t.Cleanup(func() {
 		server.Close()

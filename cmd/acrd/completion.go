@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/api"
 
 	"github.com/spf13/pflag"
@@ -75,6 +76,10 @@ func complete(ctx context.Context, s *session, args []string) error {
 	}
 	word, before := args[len(args)-1], args[:len(args)-1]
 	group := command{name: "acrd", subs: commands()}
+	kind := "" // the first command, which says what names are of
+	if len(before) > 0 {
+		kind = before[0]
+	}
 	for group.subs != nil && len(before) > 0 {
 		i := slices.IndexFunc(group.subs, func(c command) bool { return c.name == before[0] })
 		if i < 0 {
@@ -93,7 +98,7 @@ func complete(ctx context.Context, s *session, args []string) error {
 	case strings.HasPrefix(word, "-"):
 		found = flagsOf(ctx, group)
 	case len(before) > 0:
-		found = valuesOf(ctx, s, before[len(before)-1])
+		found = valuesOf(ctx, s, kind, before[len(before)-1])
 	}
 	for _, f := range found {
 		if strings.HasPrefix(f, word) {
@@ -121,8 +126,15 @@ func flagsOf(ctx context.Context, c command) []string {
 // completionPatience bounds how long a shell waits for a daemon.
 const completionPatience = time.Second
 
-// valuesOf are the values of a flag, as far as there are only some.
-func valuesOf(ctx context.Context, s *session, flag string) []string {
+// valuesOf are the values of a flag, as far as there are only some. Kind is the
+// command that the flag is of.
+func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
+	switch {
+	case kind == "webhook" && flag == "--status":
+		return []string{"enabled", "disabled"}
+	case kind == "webhook" && flag == "--actions":
+		return eventing.Actions
+	}
 	switch flag {
 	case "-o", "--output":
 		return outputs
@@ -140,14 +152,21 @@ func valuesOf(ctx context.Context, s *session, flag string) []string {
 	if err != nil {
 		return nil
 	}
-	return namesFor(ctx, c, flag)
+	return namesFor(ctx, c, kind, flag)
 }
 
 // namesFor asks the daemon, if one runs.
-func namesFor(ctx context.Context, c *api.Client, flag string) []string {
+func namesFor(ctx context.Context, c *api.Client, kind, flag string) []string {
 	var names []string
 	switch flag {
 	case "-n", "--name":
+		if kind == "webhook" {
+			hooks, _ := c.Webhooks(ctx)
+			for _, h := range hooks {
+				names = append(names, h.Name)
+			}
+			return names
+		}
 		tasks, _ := c.Tasks(ctx) // nothing is as good an answer
 		for _, t := range tasks {
 			names = append(names, t.Name)

@@ -39,6 +39,7 @@ func commands() []command {
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
 		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
 		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
+		{name: "webhook", summary: "Tell others what the registry has, as ACR's webhooks do", subs: webhookCommands()},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
 		{name: "completion", summary: "Print the completion script of a shell", run: printCompletion},
 		{name: completeCommand, run: complete, hidden: true},

@@ -29,12 +29,13 @@ type desk struct {
 	api    *api.Server
 	engine *stepstest.Fake
 	runs   *store.DB
+	told   *told
 	server *httptest.Server
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{T: t, engine: &stepstest.Fake{}, runs: storetest.New(t)}
+	d := &desk{T: t, engine: &stepstest.Fake{}, runs: storetest.New(t), told: &told{}}
 	d.engine.BuildFunc = func(_ context.Context, op *steps.BuildOp, _ io.Writer) (*steps.Image, error) {
 		if _, err := os.Stat(filepath.Join(op.Context, "hello")); err != nil {
 			return nil, err
@@ -51,6 +52,7 @@ func newDesk(t *testing.T) *desk {
 		Store: d.runs, Logs: lg, Engine: d.engine, Registry: "localhost:5000", Dir: filepath.Join(dir, "runs"), Sources: &archiveSources{archives}, Alone: true,
 	}
 	d.api = &api.Server{
+		Subscriptions: d.told, Deliveries: d.told,
 		Runs: r, Records: d.runs, Tasks: d.runs, TaskRuns: d.runs, Timers: d.runs, Logs: lg, Archives: archives,
 		LogLink: lg.Link, Info: api.Info{Registry: "localhost:5000"},
 	}

@@ -91,6 +91,18 @@ func TestOpenAPISchemas(t *testing.T) {
 		{runner.SourceAuth{}, []string{"Trigger", "properties", "sourceTriggers", "items", "properties", "sourceRepository", "properties", "sourceControlAuthProperties", "properties"}},
 		{TaskRun{}, []string{"TaskRun", "properties"}},
 		{TaskRunProperties{}, []string{"TaskRun", "properties", "properties", "properties"}},
+		{Webhook{}, []string{"Webhook", "properties"}},
+		{WebhookEvent{}, []string{"WebhookEvent", "properties"}},
+		{eventRequestMessage{}, []string{"WebhookEvent", "properties", "eventRequestMessage", "properties"}},
+		{eventResponseMessage{}, []string{"WebhookEvent", "properties", "eventResponseMessage", "properties"}},
+		{CallbackConfig{}, []string{"CallbackConfig", "properties"}},
+		// serviceUri and the like are in bodies alone.
+		{struct {
+			WebhookProperties
+			CallbackConfig
+		}{}, []string{"Webhook", "properties", "properties", "properties"}},
+		{Redelivery{}, []string{"Redelivery", "properties"}},
+		{Redelivered{}, []string{"Redelivered", "properties"}},
 		{Info{}, []string{"Version", "properties"}},
 		{errorDetail{}, []string{"ErrorDetail", "properties"}},
 		{operationStatus{}, []string{"OperationStatus", "properties"}},

@@ -37,7 +37,7 @@ func (s *Server) theRegistry(r *http.Request) registry {
 	}
 	return registry{
 		ID:   "/subscriptions/" + subscription + "/resourceGroups/" + group + "/providers/Microsoft.ContainerRegistry/registries/" + name,
-		Name: name, Type: "Microsoft.ContainerRegistry/registries", Location: location, SKU: sku{"Premium", "Premium"},
+		Name: name, Type: "Microsoft.ContainerRegistry/registries", Location: Location, SKU: sku{"Premium", "Premium"},
 		Properties: registryProperties{LoginServer: s.Info.Registry, ProvisioningState: "Succeeded", PublicNetworkAccess: "Enabled", ZoneRedundancy: "Disabled"},
 	}
 }

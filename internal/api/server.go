@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,6 +101,10 @@ const (
 
 // routes are all of them but the contexts'. docs/openapi.yaml has the same.
 func (s *Server) routes() []route {
+	return slices.Concat(s.runRoutes(), s.webhookRoutes())
+}
+
+func (s *Server) runRoutes() []route {
 	return []route{
 		{"GET", subscriptionRegistries, s.listRegistries},
 		{"GET", groupRegistries, s.listRegistries},

@@ -55,8 +55,8 @@ type systemData struct {
 	ModifiedAt *time.Time `json:"lastModifiedAt,omitempty"`
 }
 
-// location is where every resource is that does not say.
-const location = "local"
+// Location is where every resource is that does not say.
+const Location = "local"
 
 func newTask(base string, t *runner.Task) *Task {
 	return &Task{
@@ -162,7 +162,7 @@ func (s *Server) finishTask(t, old *runner.Task) error {
 		t.SetSecrets(nil)
 	}
 	if t.Location == "" {
-		t.Location = location
+		t.Location = Location
 	}
 	t.Normalize()
 	if old != nil && same(t, old) {

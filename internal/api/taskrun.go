@@ -135,7 +135,7 @@ func (s *Server) createTaskRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !errors.Is(err, runner.ErrNotFound) {
 		return err
 	}
-	t := &runner.TaskRun{Name: r.PathValue("taskRun"), Location: location, Created: time.Now().UTC()}
+	t := &runner.TaskRun{Name: r.PathValue("taskRun"), Location: Location, Created: time.Now().UTC()}
 	if old != nil {
 		t.Created = old.Created
 	}

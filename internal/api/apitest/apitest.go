@@ -80,6 +80,8 @@ func Run(t *testing.T, endpoint, owner string) {
 		{"Cancel", (*desk).cancel},
 		{"TaskRuns", (*desk).taskRuns},
 		{"Faults", (*desk).faults},
+		{"Webhooks", (*desk).webhooks},
+		{"WebhookFaults", (*desk).webhookFaults},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			d.T = t

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"acrd/eventing"
+)
+
+// answered deliver nothing: what is queued has been answered at once.
+type answered struct {
+	mu  sync.Mutex // guards all
+	all []eventing.Attempt
+}
+
+func (a *answered) History(context.Context, eventing.Kind, string, int) ([]eventing.Attempt, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.all), nil
+}
+
+func (a *answered) Enqueue(_ context.Context, _ eventing.Kind, _ string, e eventing.Event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	x := &eventing.Exchange{Method: "POST", URL: "https://h.example/", Status: 202, Reason: "Accepted"}
+	a.all = slices.Insert(a.all, 0, eventing.Attempt{Event: e, Time: e.Time, Outcome: eventing.Delivered, Exchange: x})
+	return nil
+}
+
+func (a *answered) Redeliver(_ context.Context, _ eventing.Kind, _, id string) error {
+	if id != a.all[0].Event.ID {
+		return eventing.ErrNotFound
+	}
+	return nil
+}
+
+func (a *answered) RedeliverSince(_ context.Context, _ eventing.Kind, _ string, since time.Time) (int, error) {
+	if time.Since(since) > 3*time.Hour {
+		return 0, nil
+	}
+	return len(a.all), nil
+}
+
+// TestWebhookLife is a webhook from its making to its end, by the command line.
+func TestWebhookLife(t *testing.T) {
+	d := newDesk(t)
+	push := eventing.Event{ID: "event-1", Type: eventing.ImagePushed, Time: time.Now(), Data: []byte(`{"id":"event-1","timestamp":"2026-01-02T03:04:05Z","action":"push","target":{"repository":"team/app","tag":"v1"}}`)}
+	if err := d.deliveries.Enqueue(t.Context(), eventing.Webhook, "", push); err != nil {
+		t.Fatal(err)
+	}
+	lost := eventing.Attempt{Event: eventing.Event{ID: "event-0", Data: []byte(`{"action":"delete","target":{"repository":"team/app","digest":"sha256:12"}}`)}, Outcome: eventing.SocketError}
+	d.deliveries.all = append(d.deliveries.all, lost)
+	headers := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(headers, []byte("Authorization=Bearer CANARY==\n\nX-From=acrd\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		args string // "acrd webhook" with _ for a space within a word
+		code int
+		says string // a pattern for standard error and output together
+	}{
+		{"", exitUsage, `(?s)Usage: acrd webhook COMMAND.*get-config.*list-events.*redeliver`},
+		{"create -n hook1 --uri https://h.example/x", exitUsage, `--actions is missing`},
+		{"create -n hook1 --actions push", exitUsage, `--uri is missing`},
+		{"create -n my-hook --uri h.example --actions push pull --scope A", exitUsage, `(?s)5 to 50 letters and digits.*not the URL of an HTTP server.*'pull' is not one of push.*REPOSITORY:TAG`},
+		{"create -n hook1 -r myregistry --uri https://h.example/?code=CANARY --actions push delete --headers Authorization=Basic_CANARY X-Empty --tags team=web -l westus", exitOK, `(?m)^NAME +LOCATION +ACTIONS +SCOPE +STATUS\nhook1 +westus +push, delete +enabled$`},
+		{"create -n hook2 --uri http://h.example --actions untag --scope team/app --status disabled", exitOK, `(?m)^hook2 +local +untag +team/app +disabled$`},
+		{"list -o tsv", exitOK, "^hook1\twestus\tpush, delete\t\tenabled\nhook2\tlocal\tuntag\tteam/app\tdisabled\n$"},
+		{"show -n HOOK1 -o json", exitOK, `(?s)"location": "westus".*"team": "web"`},
+		{"show -n hook9", exitFailed, `hook9.*not found`},
+		{"update -n hook9", exitFailed, `hook9.*not found`},
+		{"update -n hook1 --status disabled", exitOK, `(?m)^hook1 +westus +push, delete +disabled$`},
+		{"update -n hook1 --actions chart_push --scope web:*", exitOK, `(?m)^hook1 +westus +chart_push +web:\* +disabled$`},
+		{"update -n hook1 --tags= --tags-on-delete -o json", exitOK, `(?s)"tags": \{\},.*"tagsOnDelete": true`},
+		{"update -n hook1 --headers a=1 --headers-file " + headers, exitUsage, `not both`},
+		{"update -n hook1 --headers-file " + headers, exitOK, `hook1`},
+		{"ping -n hook1", exitOK, `^ID\n[0-9a-f-]{36}\n$`},
+		{"list-events -n hook1", exitOK, `(?m)^ID +ACTION +IMAGE +HTTP STATUS +TIMESTAMP\n[0-9a-f-]{36} +ping +202 +20\S+Z\nevent-1 +push +team/app:v1 +202 +2026-01-02T03:04:05Z\nevent-0 +delete +team/app@sha256:12 +SocketError`},
+		{"list-events -n hook1 -o json", exitOK, `(?s)"statusCode": "202"`},
+		{"redeliver -n hook1", exitUsage, `give --event-id or --since`},
+		{"redeliver -n hook1 --since yesterday", exitUsage, `"yesterday" is neither a time`},
+		{"redeliver -n hook1 --since 2h", exitOK, `^COUNT\n3\n$`},
+		{"redeliver -n hook1 --since 2026-01-02T03:04:05Z -o json", exitOK, `"count": 0`},
+		{"redeliver -n hook1 --event-id event-7", exitFailed, `not found`},
+		{"delete -n hook2", exitOK, `^$`},
+		{"delete -n hook2", exitFailed, `not found`},
+	} {
+		var args []string
+		for _, word := range strings.Fields(row.args) {
+			args = append(args, strings.ReplaceAll(word, "Basic_", "Basic "))
+		}
+		code, out, errs := d.acrd(append([]string{"webhook"}, args...)...)
+		if both := errs + out; code != row.code || !regexp.MustCompile(row.says).MatchString(both) || strings.Contains(both, "CANARY") {
+			t.Errorf("acrd webhook %s: exit code %d, want %d and %q:\n%s", row.args, code, row.code, row.says, both)
+		}
+	}
+	want := "(?m)^https://h.example/\\?code=CANARY +Authorization=Bearer CANARY== X-From=acrd$"
+	if code, out, errs := d.acrd("webhook", "get-config", "-n", "hook1"); code != exitOK || !regexp.MustCompile(want).MatchString(out) {
+		t.Errorf("get-config: %d %s%s", code, errs, out)
+	}
+	for words, want := range map[string]string{
+		"webhook list-": "list-events\n", "webhook show -n h": "hook1\n", "webhook create --actions ch": "chart_push\nchart_delete\n", "webhook create --status e": "enabled\n",
+	} {
+		if _, out, _ := d.acrd(append([]string{"__complete"}, strings.Fields(words)...)...); out != want {
+			t.Errorf("completion of %q: %q, want %q", words, out, want)
+		}
+	}
+}

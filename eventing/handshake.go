@@ -76,7 +76,7 @@ func (h *Handshake) Validate(ctx context.Context, s *Subscription, from Place, s
 	if !s.Destination.Type.isHTTP() || s.Schema == WebhookSchema {
 		return save()
 	}
-	q := question{Place: from, code: newID(), token: rand.Text(), asked: time.Now().UTC()}
+	q := question{Place: from, code: NewID(), token: rand.Text(), asked: time.Now().UTC()}
 	c := h.wait(q.token)
 	defer h.forget(q.token)
 	err := h.askTwice(ctx, s, &q)
@@ -169,7 +169,7 @@ func (h *Handshake) ask(ctx context.Context, s *Subscription, q *question) error
 // askEventGrid wants the code of a validation event back, and exactly a 200.
 func (h *Handshake) askEventGrid(ctx context.Context, s *Subscription, q *question) error {
 	body, err := json.Marshal([]systemEvent{{
-		ID: newID(), Topic: q.Topic, Data: validationData{q.code, q.callback(s.Name)},
+		ID: NewID(), Topic: q.Topic, Data: validationData{q.code, q.callback(s.Name)},
 		EventType: "Microsoft.EventGrid.SubscriptionValidationEvent", EventTime: handshakeTime(q.asked), MetadataVersion: "1", DataVersion: "1",
 	}})
 	if err != nil {
@@ -350,7 +350,7 @@ func deletedEvent(schema Schema, topic, id string) ([]byte, error) {
 	}{id}
 	now := handshakeTime(time.Now())
 	if schema != CloudEvents10 {
-		return json.Marshal([]systemEvent{{ID: newID(), Topic: topic, Data: data, EventType: kind, EventTime: now, MetadataVersion: "1", DataVersion: "1"}})
+		return json.Marshal([]systemEvent{{ID: NewID(), Topic: topic, Data: data, EventType: kind, EventTime: now, MetadataVersion: "1", DataVersion: "1"}})
 	}
 	return json.Marshal(struct {
 		ID          string `json:"id"`
@@ -359,5 +359,5 @@ func deletedEvent(schema Schema, topic, id string) ([]byte, error) {
 		Type        string `json:"type"`
 		Time        string `json:"time"`
 		Data        any    `json:"data"`
-	}{newID(), topic, "1.0", kind, now, data})
+	}{NewID(), topic, "1.0", kind, now, data})
 }

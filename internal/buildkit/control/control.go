@@ -93,13 +93,6 @@ type OpenRun struct {
 	Limits Limits
 }
 
-// A Door is a listener inside a container that leads to a unix socket of the
-// host.
-type Door struct {
-	Address string // inside: 127.0.0.1:5000
-	Socket  string // outside
-}
-
 // Exec runs one command in a container.
 type Exec struct {
 	// ID names this execution within its run: letters, digits, - and _.

@@ -65,7 +65,7 @@ const snapshotter = "overlayfs"
 
 // compose opens every store below the engine's folder.
 func compose(ctx context.Context, e *engine) (*kit, error) {
-	k := &kit{hosts: registryHosts(e.config.PlainHTTP, e.config.Own)}
+	k := &kit{hosts: registryHosts(e.config.PlainHTTP, e.config.Own, "")}
 	var err error
 	if k.sessions, err = session.NewManager(); err != nil {
 		return nil, fmt.Errorf("session manager: %w", err)

@@ -194,22 +194,22 @@ func (x *execution) publish(ctx context.Context) error {
 			return &container.StartError{Code: 125, Reason: fmt.Sprintf("publish port %d: %s", p.Container, err)}
 		}
 		to := net.JoinHostPort(x.endpoint.Addr.String(), fmt.Sprint(p.Container))
-		x.forwards = append(x.forwards, network.NewForward(l, dialer("tcp", to)))
+		x.forwards = append(x.forwards, network.NewForward(l, dialer(to)))
 	}
 	if door := x.run.spec.Registry; door != nil && x.endpoint != nil {
 		l, err := x.endpoint.Listen(door.Address)
 		if err != nil {
 			return fmt.Errorf("door to the registry: %w", err)
 		}
-		x.forwards = append(x.forwards, network.NewForward(l, dialer("unix", door.Socket)))
+		x.forwards = append(x.forwards, network.NewForward(l, func(ctx context.Context) (net.Conn, error) { return door.Dial(ctx, x.run.id) }))
 	}
 	return nil
 }
 
-func dialer(network, address string) func(context.Context) (net.Conn, error) {
+func dialer(address string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		d := net.Dialer{Timeout: 5 * time.Second}
-		return d.DialContext(ctx, network, address)
+		return d.DialContext(ctx, "tcp", address)
 	}
 }
 

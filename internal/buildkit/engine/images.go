@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"acrd/internal/buildkit/control"
 
@@ -68,8 +69,9 @@ func (s imageStore) forget(ctx context.Context, prefix string) error {
 // registryHosts says how to speak to registries. The names of a run's own
 // images belong to none: BuildKit asks for them all the same, is told at once
 // that nobody answers, and then looks into the image store. The daemon's own
-// registry is reached by its socket, whatever it asks of others.
-func registryHosts(plainHTTP []string, own *control.Door) docker.RegistryHosts {
+// registry is reached by its socket, whatever it asks of others, and told which
+// run asks, if there is one.
+func registryHosts(plainHTTP []string, own *control.Door, run string) docker.RegistryHosts {
 	yes := true
 	config := map[string]resolverconfig.RegistryConfig{}
 	for _, host := range plainHTTP {
@@ -78,7 +80,7 @@ func registryHosts(plainHTTP []string, own *control.Door) docker.RegistryHosts {
 	known := resolver.NewRegistryConfig(config)
 	return func(host string) ([]docker.RegistryHost, error) {
 		if own != nil && host == own.Address {
-			return []docker.RegistryHost{ownHost(own)}, nil
+			return []docker.RegistryHost{ownHost(own, run)}, nil
 		}
 		if host != control.ImageDomain {
 			return known(host)
@@ -90,13 +92,10 @@ func registryHosts(plainHTTP []string, own *control.Door) docker.RegistryHosts {
 	}
 }
 
-func ownHost(own *control.Door) docker.RegistryHost {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", own.Socket)
-	}
+func ownHost(own *control.Door, run string) docker.RegistryHost {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return own.Dial(ctx, run) }
 	return docker.RegistryHost{
-		Client: &http.Client{Transport: &http.Transport{DialContext: dial}}, Host: own.Address, Scheme: "http", Path: "/v2",
+		Client: &http.Client{Transport: &http.Transport{DialContext: dial, IdleConnTimeout: 10 * time.Second}}, Host: own.Address, Scheme: "http", Path: "/v2",
 		Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve | docker.HostCapabilityPush,
 	}
 }

@@ -20,7 +20,8 @@ func (r *run) push(ctx context.Context, p control.Push) (control.Pushed, error) 
 	}
 	content := r.e.kit.worker.ContentStore()
 	target := image.Target
-	err = push.Push(in(ctx), r.e.kit.sessions, p.Session, content, content, target.Digest, p.Ref, p.Insecure, r.e.kit.hosts, false, nil)
+	hosts := registryHosts(r.e.config.PlainHTTP, r.e.config.Own, r.id)
+	err = push.Push(in(ctx), r.e.kit.sessions, p.Session, content, content, target.Digest, p.Ref, p.Insecure, hosts, false, nil)
 	if err != nil {
 		return control.Pushed{}, err
 	}

@@ -204,10 +204,9 @@ func (d *daemon) host() string {
 
 func (d *daemon) openParts(ctx context.Context) error {
 	var err error
-	if d.registry, err = registry.Open(ctx, registry.Options{Dir: d.path("registry"), Log: d.log, Pushed: d.pushed}); err != nil {
+	if err := d.openRegistry(ctx); err != nil {
 		return err
 	}
-	d.later(d.registry.Close)
 	token, err := ownerToken(d.path("token"))
 	if err != nil {
 		return err
@@ -346,6 +345,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return d.store.Serve(httpCtx) })
+	g.Go(func() error { return d.registry.Serve(httpCtx) })
 	d.serveTriggers(gctx, g)
 	g.Go(func() error {
 		d.removeLeftovers(httpCtx)

@@ -17,7 +17,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -99,30 +98,25 @@ func (b *backend) has(ctx context.Context, name string, d digest.Digest) (bool, 
 }
 
 // manifest reads the manifest d of repository name; nil when there is none.
-func (b *backend) manifest(ctx context.Context, name string, d digest.Digest) ([]byte, error) {
+func (b *backend) manifest(ctx context.Context, name string, d digest.Digest) (mediaType string, body []byte, err error) {
 	manifests, err := b.manifests(ctx, name)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	m, err := manifests.Get(ctx, d)
 	if _, none := errors.AsType[distribution.ErrManifestUnknownRevision](err); none {
-		return nil, nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s@%s: %w", name, d, err)
+		return "", nil, fmt.Errorf("read %s@%s: %w", name, d, err)
 	}
-	_, body, err := m.Payload()
-	return body, err
+	return m.Payload()
 }
 
 func (b *backend) manifests(ctx context.Context, name string) (distribution.ManifestService, error) {
-	named, err := reference.WithName(name)
+	repo, err := b.repository(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("open repository %s: %w", name, err)
-	}
-	repo, err := b.store.Repository(ctx, named)
-	if err != nil {
-		return nil, fmt.Errorf("open repository %s: %w", name, err)
+		return nil, err
 	}
 	return repo.Manifests(ctx)
 }

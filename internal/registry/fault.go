@@ -27,6 +27,8 @@ var (
 	faultUploadType      = &fault{http.StatusUnsupportedMediaType, "BLOB_UPLOAD_INVALID", "send blobs as application/octet-stream"}
 	faultRange           = &fault{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "write the Content-Range of a chunk as <first>-<last>"}
 	faultLast            = &fault{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "last must be a name that this list can contain"}
+	faultNoSpace         = &fault{http.StatusInsufficientStorage, "UNKNOWN", "no space is left to record this; free some, and try again"}
+	faultJournal         = &fault{http.StatusInternalServerError, "UNKNOWN", "this could not be recorded, so it was not done; try again"}
 	faultInternal        = &fault{http.StatusInternalServerError, "UNKNOWN", "the registry could not do this; its log says why"}
 )
 

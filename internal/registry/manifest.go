@@ -8,6 +8,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
+
+	"acrd/eventing"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -40,8 +44,9 @@ func (l link) describe(mediaType string, body []byte) v1.Descriptor {
 	return d
 }
 
-// putManifest has distribution store a manifest, and indexes it if it is a
-// referrer. The body is complete before anything is written.
+// putManifest has distribution store a manifest, indexes it if it is a
+// referrer, and tells of it if it gets a tag. The body is complete before
+// anything is written.
 func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt route) {
 	body, bad := readManifest(w, req)
 	if bad != nil {
@@ -49,39 +54,88 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		return
 	}
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-
+	mediaType, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")) // distribution refuses what it is not
 	var l link
-	if err := json.Unmarshal(body, &l); err != nil {
+	if err := json.Unmarshal(body, &l); err != nil || l.Subject != nil && mediaType == "" {
 		faultManifestJSON.serve(w)
 		return
 	}
-	if l.Subject == nil {
-		answer := &response{ResponseWriter: w}
-		answer.created = func() { r.tagged(rt, body) }
-		r.backend.serve(answer, req)
-		return
-	}
-	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
-	if err != nil {
-		faultManifestJSON.serve(w)
-		return
-	}
-	if l.Subject.Digest.Validate() != nil {
+	if l.Subject != nil && l.Subject.Digest.Validate() != nil {
 		faultSubject.serve(w)
 		return
 	}
-	r.putReferrer(&response{ResponseWriter: w, subject: l.Subject.Digest.String()}, req, rt.name, l.describe(mediaType, body))
-}
-
-// tagged reports a manifest that was put by its tag. A referrer is none that
-// anybody builds on.
-func (r *Registry) tagged(rt route, body []byte) {
-	if r.pushed == nil {
+	leave := r.lanes.enter(rt.name)
+	defer leave()
+	put := func(answer *response) {
+		if l.Subject == nil {
+			r.backend.serve(answer, req)
+			return
+		}
+		answer.subject = l.Subject.Digest.String()
+		r.putReferrer(answer, req, rt.name, l.describe(mediaType, body))
+	}
+	answer := &response{ResponseWriter: w}
+	if _, err := digest.Parse(rt.ref); err == nil {
+		r.quietly(answer, req, rt.name, put)
 		return
 	}
-	if _, err := digest.Parse(rt.ref); err != nil {
-		r.pushed(rt.name, rt.ref, digest.FromBytes(body).String())
+	if r.pushed != nil && l.Subject == nil { // nobody builds on a referrer
+		answer.created = func() { r.pushed(rt.name, rt.ref, digest.FromBytes(body).String()) }
 	}
+	r.telling(answer, req, func(ctx context.Context) (eventing.Draft, error) { return r.push(ctx, req, rt, mediaType, body) }, put)
+}
+
+// push is the draft of a push to a tag.
+func (r *Registry) push(ctx context.Context, req *http.Request, rt route, mediaType string, body []byte) (eventing.Draft, error) {
+	before, err := r.backend.stamp(ctx, rt.name, rt.ref)
+	if err != nil {
+		return eventing.Draft{}, err
+	}
+	t, chart := r.backend.target(ctx, rt.name, rt.ref, mediaType, body)
+	what := eventing.ImagePushed
+	if chart {
+		what = eventing.ChartPushed
+	}
+	return r.draft(what, t, change{Repository: rt.name, Tag: rt.ref, Digest: digest.FromBytes(body), Before: before}, req), nil
+}
+
+// telling does a change of which a draft tells. The caller has the lane of the
+// repository.
+func (r *Registry) telling(answer *response, req *http.Request, draft func(context.Context) (eventing.Draft, error), do func(*response)) {
+	if r.ledger.journal == nil {
+		do(answer)
+		return
+	}
+	ctx := context.WithoutCancel(req.Context())
+	d, err := draft(ctx)
+	if err != nil {
+		r.log.Error("look what is changed", "image", req.URL.Path, "err", err)
+		faultInternal.serve(answer)
+		return
+	}
+	if bad := r.ledger.begin(ctx, d); bad != nil {
+		bad.serve(answer.ResponseWriter)
+		return
+	}
+	defer func() {
+		if answer.status == http.StatusCreated || answer.status == http.StatusAccepted {
+			r.ledger.decide(d, true)
+			return
+		}
+		if err := r.look(ctx, d); err != nil { // later again, by Serve
+			r.log.Error("look whether a change was made", "image", d.Event.Subject, "err", err)
+		}
+	}()
+	do(answer)
+}
+
+// quietly does a change of a repository that nobody is told of.
+func (r *Registry) quietly(answer *response, req *http.Request, name string, do func(*response)) {
+	if bad := r.ledger.settleRepository(req.Context(), name); bad != nil {
+		bad.serve(answer.ResponseWriter)
+		return
+	}
+	do(answer)
 }
 
 // readManifest reads the whole body or says why not.
@@ -103,9 +157,6 @@ func readManifest(w http.ResponseWriter, req *http.Request) ([]byte, *fault) {
 // leaves an entry that is never told; the other order would lose a referrer,
 // as clients do not push again what they find stored.
 func (r *Registry) putReferrer(w *response, req *http.Request, name string, d v1.Descriptor) {
-	r.pair.Lock()
-	defer r.pair.Unlock()
-
 	subject := digest.Digest(w.subject)
 	if err := r.referrers.add(name, subject, d); err != nil {
 		r.log.Error("index referrer", "image", name, "err", err)
@@ -128,35 +179,78 @@ func (r *Registry) putReferrer(w *response, req *http.Request, name string, d v1
 // deleteManifest has distribution delete a manifest or tag, and with a
 // referrer its entry.
 func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, rt route) {
+	leave := r.lanes.enter(rt.name)
+	defer leave()
 	answer := &response{ResponseWriter: w}
 	d, err := digest.Parse(rt.ref)
-	if err != nil { // a tag
+	if err != nil {
+		r.untag(answer, req, rt)
+		return
+	}
+	ctx := context.WithoutCancel(req.Context())
+	mediaType, body, err := r.backend.manifest(ctx, rt.name, d)
+	if err != nil { // what cannot be read can be deleted all the same
+		r.log.Warn("read manifest", "image", rt.name, "err", err)
+	}
+	if body == nil && err == nil {
 		r.backend.serve(answer, req)
 		return
 	}
-	subject := r.subject(req.Context(), rt.name, d)
-	if subject == "" {
+	r.telling(answer, req, func(ctx context.Context) (eventing.Draft, error) {
+		return r.deletion(ctx, req, rt.name, d, mediaType, body)
+	}, func(answer *response) {
 		r.backend.serve(answer, req)
-		return
-	}
-	r.pair.Lock()
-	defer r.pair.Unlock()
-	r.backend.serve(answer, req)
-	if answer.status != http.StatusAccepted {
-		return
-	}
-	if err := r.referrers.remove(rt.name, subject, d); err != nil {
-		r.log.Warn("forget referrer", "image", rt.name, "err", err)
-	}
+		subject := subjectOf(body)
+		if answer.status != http.StatusAccepted || subject == "" {
+			return
+		}
+		if err := r.referrers.remove(rt.name, subject, d); err != nil {
+			r.log.Warn("forget referrer", "image", rt.name, "err", err)
+		}
+	})
 }
 
-// subject reads which subject the manifest d names, "" if none. What cannot be
-// read now can be deleted all the same: an entry that stays is never told.
-func (r *Registry) subject(ctx context.Context, name string, d digest.Digest) digest.Digest {
-	body, err := r.backend.manifest(ctx, name, d)
+// deletion is the draft of the deletion of a manifest. What it tells can be
+// read only before.
+func (r *Registry) deletion(ctx context.Context, req *http.Request, name string, d digest.Digest, mediaType string, body []byte) (eventing.Draft, error) {
+	tags, err := r.backend.tagsOf(ctx, name, d)
 	if err != nil {
-		r.log.Warn("read subject", "image", name, "err", err)
+		return eventing.Draft{}, err
 	}
+	slices.Sort(tags)
+	t, chart := r.backend.target(ctx, name, strings.Join(tags[:min(1, len(tags))], ""), mediaType, body)
+	t.Tags = tags
+	what := eventing.ChartDeleted
+	if !chart {
+		what, t.Digest = eventing.ImageDeleted, d.String()
+	}
+	return r.draft(what, t, change{Repository: name, Digest: d, Gone: true}, req), nil
+}
+
+// untag has distribution remove a tag.
+func (r *Registry) untag(answer *response, req *http.Request, rt route) {
+	ctx := context.WithoutCancel(req.Context())
+	d, err := r.backend.tagged(ctx, rt.name, rt.ref)
+	if err != nil {
+		r.log.Warn("read tag", "image", rt.name, "err", err)
+	}
+	remove := func(answer *response) { r.backend.serve(answer, req) }
+	if d == "" {
+		r.quietly(answer, req, rt.name, remove)
+		return
+	}
+	r.telling(answer, req, func(ctx context.Context) (eventing.Draft, error) {
+		mediaType, _, err := r.backend.manifest(ctx, rt.name, d)
+		if err != nil {
+			r.log.Warn("read manifest", "image", rt.name, "err", err)
+		}
+		t := eventing.Target{MediaType: mediaType, Digest: d.String(), Repository: rt.name, Tag: rt.ref}
+		return r.draft(eventing.ImageUntagged, t, change{Repository: rt.name, Tag: rt.ref, Gone: true}, req), nil
+	}, remove)
+}
+
+// subjectOf reads which subject a manifest names, "" if none.
+func subjectOf(body []byte) digest.Digest {
 	var l link
 	if body == nil || json.Unmarshal(body, &l) != nil || l.Subject == nil || l.Subject.Digest.Validate() != nil {
 		return ""

@@ -12,9 +12,13 @@
 //
 // Words: a referrer is a manifest that names another as its subject.
 //
+// It tells events about what is pushed and deleted, through a Journal: a draft
+// before the change, and the event when the change was made. What a crash
+// leaves open is looked up in the files by Open.
+//
 // The package knows no users (whoever reaches the handler may push and
-// delete), sends no events, and never gives disk space back by itself:
-// see PurgeUploads for abandoned uploads; blobs without a manifest stay.
+// delete), and never gives disk space back by itself: see PurgeUploads for
+// abandoned uploads; blobs without a manifest stay.
 package registry
 
 import (
@@ -26,6 +30,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Options configure Open.
@@ -44,6 +49,11 @@ type Options struct {
 	// Pushed, if not nil, is called when a tag was set, before the client has
 	// its answer; so it must not take long.
 	Pushed func(name, tag, digest string)
+
+	// Journal keeps the events; nil tells none.
+	Journal Journal
+	// Location is told as where the registry is, as a region of Azure.
+	Location string
 }
 
 // Registry is an open registry. Its methods are safe for concurrent use.
@@ -51,12 +61,16 @@ type Registry struct {
 	log     *slog.Logger
 	backend *backend
 	pushed  func(name, tag, digest string)
+	ledger  *ledger
+	lanes   lanes
+
+	location string
 
 	// referrers may name manifests that do not exist (any more), but names
 	// every one that does: an entry is written before its manifest, and removed
-	// after it. Hence only entries whose manifest exists are ever told.
+	// after it. Hence only entries whose manifest exists are ever told. The lanes
+	// guard that order against a second request.
 	referrers *referrers
-	pair      sync.Mutex // guards that order for one manifest against a second request
 
 	mu       sync.Mutex // guards closed: no request joins requests once it is true
 	closed   bool
@@ -89,9 +103,27 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
 	}
-	r := &Registry{log: o.Log, backend: b, referrers: refs, pushed: o.Pushed}
-	r.shut = sync.OnceValue(func() error { return errors.Join(b.close(), refs.close()) })
+	r := &Registry{
+		log: o.Log, backend: b, referrers: refs, pushed: o.Pushed, ledger: newLedger(o.Journal, o.Log),
+		location: o.Location,
+	}
+	r.shut = sync.OnceValue(func() error { return errors.Join(r.settleLast(), b.close(), refs.close()) })
+	if o.Journal == nil {
+		return r, nil
+	}
+	// Before anybody changes what tells it, and whatever the clock has done.
+	if err := r.reconcile(ctx, time.Now().AddDate(100, 0, 0)); err != nil {
+		return nil, fmt.Errorf("open registry: %w", errors.Join(err, r.Close()))
+	}
 	return r, nil
+}
+
+// settleLast tells what Serve has not told.
+func (r *Registry) settleLast() error {
+	if r.ledger.journal == nil {
+		return nil
+	}
+	return r.ledger.settle(context.Background())
 }
 
 // ServeHTTP answers everything at and below /v2/. The request must carry that

@@ -27,8 +27,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a registry on a port, mounted as the daemon mounts it.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
+	with   registry.Options // beside Dir and Log
 	reg    *registry.Registry
 	server *httptest.Server
 }
@@ -43,7 +44,8 @@ func newSite(t *testing.T) *site {
 
 func (s *site) start(log *slog.Logger) {
 	s.t.Helper()
-	reg, err := registry.Open(s.t.Context(), registry.Options{Dir: s.dir, Log: log})
+	s.with.Dir, s.with.Log = s.dir, log
+	reg, err := registry.Open(s.t.Context(), s.with)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -174,7 +176,7 @@ func with(location, param string) string {
 }
 
 // ociImage is a small random image of OCI's media types.
-func ociImage(t *testing.T) v1.Image {
+func ociImage(t testing.TB) v1.Image {
 	t.Helper()
 	img, err := random.Image(512, 2)
 	if err != nil {
@@ -183,7 +185,7 @@ func ociImage(t *testing.T) v1.Image {
 	return mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
 }
 
-func hash(t *testing.T, img interface{ Digest() (v1.Hash, error) }) v1.Hash {
+func hash(t testing.TB, img interface{ Digest() (v1.Hash, error) }) v1.Hash {
 	t.Helper()
 	h, err := img.Digest()
 	if err != nil {

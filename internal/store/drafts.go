@@ -4,9 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"syscall"
 	"time"
 
 	"acrd/eventing"
+	"acrd/runner"
 )
 
 // A Journal keeps the drafts of one owner, as internal/registry asks for it.
@@ -17,19 +21,24 @@ type Journal struct {
 	Owner string
 }
 
-// Begin keeps a draft, and settles others in the same transaction.
+// Begin keeps a draft, and settles others in the same transaction. It is
+// syscall.ENOSPC if there is no space.
 func (j *Journal) Begin(ctx context.Context, d eventing.Draft, settled ...eventing.Settled) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
-	return j.DB.change(ctx, "keep draft", func(ctx context.Context, t *tx) error {
+	err = j.DB.change(ctx, "keep draft", func(ctx context.Context, t *tx) error {
 		if err := settle(ctx, t, settled); err != nil {
 			return err
 		}
 		_, err := t.exec(ctx, "INSERT INTO drafts (id, owner, at, draft) VALUES ($1, $2, $3, $4)", d.Event.ID, j.Owner, micros(d.At), string(text))
 		return err
 	})
+	if errors.Is(err, runner.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	return err
 }
 
 // Settle tells the events of drafts that have happened, and forgets all of

@@ -1,7 +1,7 @@
 package runner
 
 import (
-	"crypto/rand"
+	"cmp"
 	"encoding/json"
 
 	"acrd/eventing"
@@ -30,8 +30,9 @@ func NewRunEvent(what string, r *Run) eventing.Event {
 		FailedStep string  `json:"failedStep,omitempty"`
 		ExitCode   *int    `json:"exitCode,omitempty"`
 		Images     []image `json:"outputImages,omitempty"`
-	}{r.ID, r.Type, r.Request.Task, r.Status, r.Attempt, r.Err, r.FailedStep, r.ExitCode, pushedImages(r)})
-	return eventing.Event{ID: rand.Text(), Type: what, Subject: r.ID, Time: r.Updated, Data: data}
+		Log        string  `json:"logLink,omitempty"`
+	}{r.ID, r.Type, r.Request.Task, r.Status, r.Attempt, r.Err, r.FailedStep, r.ExitCode, pushedImages(r), r.LogURL})
+	return eventing.Event{ID: eventing.NewID(), Type: what, Subject: r.ID, Key: cmp.Or(r.Request.Task, r.ID), Time: r.Updated, Data: data}
 }
 
 type image struct {

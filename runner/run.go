@@ -166,6 +166,8 @@ type Run struct {
 	// Archived runs are kept beyond the retention.
 	Archived bool
 	LogBytes int64
+	// LogURL is where its log can be read by whoever may; see Runner.
+	LogURL string
 
 	Steps []StepState
 	// Images are what builds have made, as soon as they have.

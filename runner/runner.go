@@ -114,6 +114,9 @@ type Runner struct {
 	Obsolete func(run *Run) string
 	// Registry is the run registry of requests that name none.
 	Registry string
+	// LogURL is where the log of a run can be read. Events tell it to everybody
+	// who listens, so the address alone must not open it. Nil: they do not.
+	LogURL func(run string) string
 	// Dir is where runs have their folders while they last.
 	Dir string
 	// Name is what daemons on the same state folder are called, one after

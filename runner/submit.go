@@ -48,6 +48,9 @@ func (r *Runner) Submit(ctx context.Context, req Request) (*Run, error) {
 	run := &Run{Type: req.kind(), Request: req, Status: Queued, Created: time.Now(), Archived: req.Archive, Pinned: r.pin(&req)}
 	run.Updated = run.Created
 	err := r.Store.AddRun(ctx, run, func(run *Run) ([]eventing.Event, error) {
+		if r.LogURL != nil {
+			run.LogURL = r.LogURL(run.ID)
+		}
 		return []eventing.Event{NewRunEvent(eventing.RunQueued, run)}, r.beginLog(run)
 	})
 	if err != nil {

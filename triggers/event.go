@@ -1,7 +1,6 @@
 package triggers
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"time"
 
@@ -20,5 +19,5 @@ func NewEvent(what string, in Intent, d Decision, at time.Time) eventing.Event {
 		Run    string `json:"runId,omitempty"`
 		Why    string `json:"why,omitempty"`
 	}{in.Task, in.Kind, in.Key, in.Reason, in.Commit, d.Run, d.Why})
-	return eventing.Event{ID: rand.Text(), Type: what, Subject: in.Task, Time: at, Data: data}
+	return eventing.Event{ID: eventing.NewID(), Type: what, Subject: in.Task, Time: at, Data: data}
 }

@@ -231,7 +231,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	d.runner = &runner.Runner{
 		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Hurry: d.hurry, Log: d.log,
-		ImageAliases: d.imageAliases, FetchText: fetcher.Text,
+		ImageAliases: d.imageAliases, FetchText: fetcher.Text, LogURL: d.logURL,
 		Observe: runner.Observers(trimWhenIdle(), counts.Observer(), traces.Observer(), d.statuses.Observer()),
 	}
 	if err := d.placeRunner(d.runner); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"acrd/internal/api"
 	"acrd/internal/logs"
 	"acrd/runner"
 )
@@ -36,6 +37,15 @@ func (d *daemon) openLogs(ctx context.Context, runs records) (*logs.Dir, error) 
 		d.log.Warn("logs of earlier runs could not be archived", "err", err)
 	}
 	return dir, nil
+}
+
+// logURL is where the log of a run can be read with a token.
+func (d *daemon) logURL(run string) string {
+	scheme := "https://"
+	if d.certificate == nil {
+		scheme = "http://"
+	}
+	return scheme + d.host() + api.LogPath(run)
 }
 
 // hasEnded says whether a run can write to its log again. One that nobody

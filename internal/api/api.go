@@ -11,5 +11,8 @@ package api
 // group and registry a client names, it means this daemon.
 const root = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ContainerRegistry/registries/{registry}"
 
+// LogPath is where the log of a run can be read, with a token.
+func LogPath(run string) string { return ourRoot + "/runs/" + run + "/log" }
+
 // ourRoot is the root that our own client uses.
 const ourRoot = "/subscriptions/acrd/resourceGroups/acrd/providers/Microsoft.ContainerRegistry/registries/acrd"

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // metadata are the addresses that describe this machine to itself: the
@@ -54,6 +55,35 @@ func DenyHost(addr netip.AddrPort) error {
 	}
 	if own {
 		return fmt.Errorf("%s is this host itself", addr.Addr())
+	}
+	return nil
+}
+
+// special are networks that the public internet does not route, beside those
+// that netip knows by name.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"), // shared by the customers of a carrier
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"), // documentation, as the next two
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"), // benchmarks
+	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("fec0::/10"),
+}
+
+// DenyPrivate refuses what DenyHost refuses, and every address that is not on
+// the public internet.
+func DenyPrivate(addr netip.AddrPort) error {
+	if err := DenyHost(addr); err != nil {
+		return err
+	}
+	ip := plain(addr.Addr())
+	if ip.IsPrivate() || ip.IsMulticast() || slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return fmt.Errorf("%s is not on the public internet", addr.Addr())
 	}
 	return nil
 }

@@ -46,6 +46,8 @@ var layers = map[string][]string{
 	"internal/store/storetest":  {"eventing", "runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
 	"internal/images":           {"triggers", "internal/registry"},
 	"internal/metrics":          {"eventing", "runner", "steps"},
+	"internal/sinks":            {"eventing", "internal/address", "internal/sinks/sinktest"},
+	"internal/sinks/sinktest":   {"eventing"},
 	"internal/traces":           {"runner", "steps"},
 
 	"internal/api/apitest": {},

@@ -1,0 +1,157 @@
+package sinks
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"acrd/eventing"
+	"acrd/internal/address"
+)
+
+// A target is what every sink knows of where it delivers to.
+type target struct {
+	eventing.Destination
+	url *url.URL // without the userinfo
+	// scheme is the protocol, whether it is encrypted or not: "amqp" for amqps.
+	scheme     string
+	credential string // that of the URL's userinfo, if there is no other
+	dialer     address.Dialer
+	tls        *tls.Config // nil if the URL asks for none
+}
+
+func newTarget(d eventing.Destination, credential string, dialer address.Dialer) (*target, error) {
+	if d.URL == "" {
+		found, err := eventing.ResourceURL(d)
+		if err != nil {
+			return nil, err
+		}
+		d.URL = found
+	}
+	u, err := url.Parse(d.URL)
+	if err != nil {
+		return nil, errors.New("the destination's URL cannot be read") // err tells the URL
+	}
+	if u.User != nil && credential == "" {
+		credential = u.User.String()
+		if password, ok := u.User.Password(); ok {
+			credential = u.User.Username() + ":" + password
+		}
+	}
+	u.User = nil
+	dialer.Private = d.Trusted
+	t := &target{Destination: d, url: u, credential: strings.TrimSpace(credential), dialer: dialer}
+	if err := t.protocol(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// protocols are the schemes that a type of destination may have. Those that
+// are encrypted end in s.
+var protocols = map[eventing.DestinationType][]string{
+	eventing.ToStorageQueue:    {"http", "https"},
+	eventing.ToStorageBlob:     {"http", "https"},
+	eventing.ToFolder:          {"file"},
+	eventing.ToServiceBusQueue: {"amqp", "amqps"},
+	eventing.ToServiceBusTopic: {"amqp", "amqps"},
+	eventing.ToEventHub:        {"amqp", "amqps", "kafkas"},
+	eventing.ToAMQP:            {"amqp", "amqps"},
+	eventing.ToNATS:            {"nats", "natss"},
+	eventing.ToKafka:           {"kafka", "kafkas"},
+}
+
+// aliases are how others write schemes.
+var aliases = map[string]string{"sb": "amqps", "amqp+ssl": "amqps", "tls": "natss", "nats+tls": "natss", "kafka+ssl": "kafkas", "kafka+tls": "kafkas"}
+
+func (t *target) protocol() error {
+	scheme := t.url.Scheme
+	if other, ok := aliases[scheme]; ok {
+		scheme = other
+	}
+	known, ok := protocols[t.Type]
+	if !ok {
+		return fmt.Errorf("there is no sink for endpointType %q", t.Type)
+	}
+	if !slices.Contains(known, scheme) {
+		return fmt.Errorf("a destination of endpointType %s has a URL of %s", t.Type, strings.Join(known, " or "))
+	}
+	t.scheme = scheme
+	if scheme == "file" {
+		return nil
+	}
+	if t.url.Hostname() == "" {
+		return errors.New("the destination's URL names no host")
+	}
+	if !slices.Contains([]string{"https", "amqps", "natss", "kafkas"}, scheme) {
+		return nil
+	}
+	t.scheme = strings.TrimSuffix(scheme, "s")
+	if scheme == "natss" {
+		t.scheme = "nats"
+	}
+	var err error
+	t.tls, err = t.encryption()
+	return err
+}
+
+func (t *target) encryption() (*tls.Config, error) {
+	c := &tls.Config{
+		ServerName:         t.url.Hostname(),
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: t.Insecure, //nolint:gosec // asked for by name
+	}
+	if t.CA == "" {
+		return c, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM([]byte(t.CA)) {
+		return nil, errors.New("the destination's CA holds no certificate in PEM")
+	}
+	c.RootCAs = roots
+	return c, nil
+}
+
+// address is host:port.
+func (t *target) address(port string) string {
+	if p := t.url.Port(); p != "" {
+		port = p
+	}
+	return net.JoinHostPort(t.url.Hostname(), port)
+}
+
+// connect opens a connection, encrypted if the URL asks for it.
+func (t *target) connect(ctx context.Context, hostPort string) (net.Conn, error) {
+	conn, err := t.dialer.DialContext(ctx, "tcp", hostPort)
+	if err != nil || t.tls == nil {
+		return conn, err
+	}
+	c := t.tls.Clone() // a broker may have sent us to another
+	if c.ServerName, _, err = net.SplitHostPort(hostPort); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	encrypted := tls.Client(conn, c)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return encrypted, nil
+}
+
+// shown is the URL as errors and exchanges tell it: without what may be secret
+// in it.
+func (t *target) shown() string {
+	u := *t.url
+	u.RawQuery, u.Fragment = "", ""
+	return u.String()
+}

@@ -79,7 +79,7 @@ func fill(b *testing.B, db *DB, n int) {
 			b.Fatal(err)
 		}
 		for i := first; i < first+batch; i++ {
-			if err := fillOne(b.Context(), &tx{t, db.dialect}, i); err != nil {
+			if err := fillOne(b.Context(), &tx{Tx: t, dialect: db.dialect}, i); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -6,7 +6,8 @@ import "strings"
 type dialect struct {
 	name string
 	// replace turns the statements of this package, which are PostgreSQL's
-	// with words in braces, into the database's own.
+	// with words in braces, into the database's own. {list(}$1{)} are the elements
+	// of a JSON array as texts, in the column value; {rows(}$1{)} as JSON.
 	replace *strings.Replacer
 	// notifies says that daemons can call each other.
 	notifies bool

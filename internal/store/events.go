@@ -15,6 +15,7 @@ import (
 // as "seen up to here".
 
 func insertEvents(ctx context.Context, t *tx, events []eventing.Event) error {
+	t.events = t.events || len(events) > 0
 	for _, e := range events {
 		// Whoever had no answer the first time comes with the same events.
 		_, err := t.exec(ctx, `INSERT INTO events (id, type, topic, subject, key, time, data_version, data, extensions)

@@ -121,6 +121,7 @@ const patience = 15 * time.Second
 type tx struct {
 	*sql.Tx
 	dialect dialect
+	events  bool // some were inserted
 }
 
 func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
@@ -164,11 +165,16 @@ func (db *DB) changeOnce(ctx context.Context, f func(context.Context, *tx) error
 	if err != nil {
 		return err
 	}
-	if err := f(ctx, &tx{t, db.dialect}); err != nil {
+	changing := &tx{Tx: t, dialect: db.dialect}
+	if err := f(ctx, changing); err != nil {
 		_ = t.Rollback()
 		return err
 	}
-	return t.Commit()
+	err = t.Commit()
+	if err == nil && changing.events {
+		db.events.ring()
+	}
+	return err
 }
 
 // query calls scan for each row of the answer.

@@ -72,6 +72,11 @@ func (db *DB) ChangeSubscription(ctx context.Context, kind eventing.Kind, name s
 		if err != nil || changed == nil && old == nil {
 			return err
 		}
+		if old == nil {
+			if err := beginOutbox(ctx, t); err != nil {
+				return err
+			}
+		}
 		if err := db.saveSubscription(ctx, t, kind, key, changed); err != nil {
 			return err
 		}
@@ -81,6 +86,16 @@ func (db *DB) ChangeSubscription(ctx context.Context, kind eventing.Kind, name s
 		db.callEvents()
 	}
 	return noSubscription(err)
+}
+
+// beginOutbox settles what there was before anybody wanted events.
+func beginOutbox(ctx context.Context, t *tx) error {
+	var n int
+	err := t.row(ctx, "SELECT count(*) FROM (SELECT 1 FROM subscriptions LIMIT 1) s").Scan(&n)
+	if err != nil || n > 0 {
+		return err
+	}
+	return settleAll(ctx, t)
 }
 
 // subscriptionIn is nil if there is none.

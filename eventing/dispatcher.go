@@ -1,0 +1,383 @@
+package eventing
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Dispatcher copies events from the outbox to the queues of those who want
+// them, and empties the queues.
+//
+//	outbox --pass--> event_queue --queue.load--> window --Sink--> settler --> event_queue
+//
+// A queue is emptied by one daemon at a time, and in it by one goroutine, which
+// holds a lease on it. What that goroutine knows of events in delivery is in
+// its memory alone; whoever takes a queue over delivers those again. What has
+// become of deliveries is written down in batches, fenced by the lease.
+type Dispatcher struct {
+	Store Store
+	// Open makes the sink of a subscription, or of its dead letters. It must
+	// not connect.
+	Open func(Destination) (Sink, error)
+	// Registry is the resource id of the registry.
+	Registry string
+	// Alone says that no other daemon uses the store.
+	Alone bool
+	// Lease is how long others wait for a daemon that is gone.
+	Lease time.Duration
+	// DeadDelay is how long dead letters are collected before they are written.
+	DeadDelay time.Duration
+	// Backlog bounds each queue; 0 is DefaultBacklog.
+	Backlog int
+	// Jitter lengthens a delay; nil does so by up to a twentieth.
+	Jitter func(time.Duration) time.Duration
+	// Observe, if not nil, is told of each attempt.
+	Observe func(DestinationType, error)
+	Log     *slog.Logger
+
+	depth, oldest atomic.Int64 // of all queues
+}
+
+const (
+	// DefaultBacklog is how many events may wait for one subscription.
+	DefaultBacklog = 100_000
+	// DefaultDeadDelay is Event Grid's.
+	DefaultDeadDelay = 5 * time.Minute
+
+	// lookEvery is how often a dispatcher looks, whatever it has been told.
+	lookEvery, lookAlone = time.Second, 10 * time.Second
+	// idleEvery is how often the outbox is settled where nobody wants it.
+	idleEvery = time.Minute
+	// gaugeEvery is how often queues are counted, and old subscriptions removed.
+	gaugeEvery = 10 * time.Second
+	// farewell is what deliveries under way get when the daemon stops.
+	farewell = 3 * time.Second
+)
+
+// Waiting says how many events wait in all queues, and for how long the oldest
+// has.
+func (d *Dispatcher) Waiting() (int, time.Duration) {
+	oldest := d.oldest.Load()
+	if oldest == 0 {
+		return 0, 0
+	}
+	return int(d.depth.Load()), time.Since(time.UnixMicro(oldest))
+}
+
+// Serve delivers until ctx has ended. Deliveries under way then get a moment;
+// what is left waits for the next Serve.
+func (d *Dispatcher) Serve(ctx context.Context) error {
+	delivering, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	s := &serving{
+		Dispatcher: d, owner: rand.Text(), queues: map[int64]*queue{}, delivering: delivering,
+		settler: &settler{bell: make(chan struct{}, 1)}, cache: &cache{limit: cacheBytes},
+	}
+	s.settler.write = func(ctx context.Context, all []Settlement) ([]int64, error) { return d.Store.Settle(ctx, s.owner, all) }
+	settled := make(chan struct{})
+	settling, stopSettling := context.WithCancelCause(context.WithoutCancel(ctx))
+	go func() {
+		defer close(settled)
+		s.settler.serve(settling, d.Log)
+	}()
+	s.loop(ctx)
+	for _, q := range s.queues {
+		close(q.quit)
+	}
+	patience := time.AfterFunc(farewell, func() { stop(errShutdown) })
+	s.all.Wait()
+	patience.Stop()
+	stopSettling(errShutdown)
+	<-settled
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := d.Store.LeaveQueues(leaving, s.owner); err != nil {
+		d.Log.Warn("queues are not given back: their lease has to end", "err", err)
+	}
+	return nil
+}
+
+var errShutdown = errors.New("the daemon stops")
+
+// serving is one Serve. Its loop owns it.
+type serving struct {
+	*Dispatcher
+	owner       string
+	version     string
+	loaded      bool
+	subscribers []subscriber
+	held        []int64
+	queues      map[int64]*queue
+	all         sync.WaitGroup // of queues
+	delivering  context.Context
+	settler     *settler
+	cache       *cache
+
+	idle, gauge, renew time.Time // when it is time
+}
+
+type subscriber struct {
+	Subscriber
+	matcher *Matcher // nil: it wants nothing
+}
+
+// active says whether events go to s.
+func (s *Subscription) active() bool {
+	return s.State == Succeeded && (s.Hook == nil || !s.Hook.Disabled)
+}
+
+func (s *serving) loop(ctx context.Context) {
+	every := lookEvery
+	if s.Alone {
+		every = lookAlone
+	}
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	for {
+		rung := s.Store.EventsChanged()
+		more, err := s.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.Log.Warn("events are not passed on", "err", err)
+			rung, more = nil, false
+		}
+		if more {
+			continue
+		}
+		timer.Reset(every)
+		if err != nil {
+			timer.Reset(lookEvery)
+		}
+		select {
+		case <-rung:
+			s.rest(ctx)
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rest lets a moment pass where nobody wants events, so that they cost nothing.
+func (s *serving) rest(ctx context.Context) {
+	if len(s.subscribers) > 0 {
+		return
+	}
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+// once does what there is to do. More says that there is more.
+func (s *serving) once(ctx context.Context) (more bool, err error) {
+	if err := s.reload(ctx); err != nil {
+		return false, err
+	}
+	if err := s.lease(ctx); err != nil {
+		return false, err
+	}
+	now := time.Now()
+	if s.anyActive() {
+		more, err = s.pass(ctx)
+	} else if now.After(s.idle) {
+		s.idle = now.Add(idleEvery)
+		err = s.Store.SettleAll(ctx)
+	}
+	if err == nil && !more && now.After(s.gauge) {
+		s.gauge = now.Add(gaugeEvery)
+		err = s.measure(ctx)
+	}
+	if err == nil && !more {
+		err = s.wakeWaiting(ctx)
+	}
+	return more, err
+}
+
+func (s *serving) anyActive() bool {
+	return slices.ContainsFunc(s.subscribers, func(r subscriber) bool { return r.active() })
+}
+
+// reload reads the subscriptions again if they have changed.
+func (s *serving) reload(ctx context.Context) error {
+	version, err := s.Store.SubscriptionsVersion(ctx)
+	if err != nil || s.loaded && version == s.version {
+		return err
+	}
+	all, err := s.Store.Subscribers(ctx)
+	if err != nil {
+		return err
+	}
+	s.subscribers = s.subscribers[:0]
+	for _, r := range all {
+		m, err := r.Matcher()
+		if err != nil {
+			s.Log.Error("a subscription gets no events", "err", err)
+		}
+		s.subscribers = append(s.subscribers, subscriber{r, m})
+	}
+	s.version, s.loaded, s.renew = version, true, time.Time{}
+	for seq, q := range s.queues {
+		q.change(s.find(seq))
+	}
+	return nil
+}
+
+// find is nil if there is none.
+func (s *serving) find(seq int64) *Subscriber {
+	for i := range s.subscribers {
+		if s.subscribers[i].Seq == seq {
+			return &s.subscribers[i].Subscriber
+		}
+	}
+	return nil
+}
+
+// lease takes and renews queues, and starts and ends what empties them.
+func (s *serving) lease(ctx context.Context) error {
+	now := time.Now()
+	if now.Before(s.renew) || len(s.subscribers) == 0 && len(s.queues) == 0 {
+		return nil
+	}
+	held, err := s.Store.TakeQueues(ctx, s.owner, s.Lease, s.Alone)
+	if err != nil {
+		return err
+	}
+	s.renew = now.Add(s.Lease / 3)
+	if s.Alone {
+		s.renew = now.Add(365 * 24 * time.Hour) // or until there is a new one
+	}
+	for seq, q := range s.queues {
+		if !slices.Contains(held, seq) || q.lost.Load() {
+			q.lost.Store(true)
+			q.cancel(ErrFenced)
+			close(q.quit)
+			delete(s.queues, seq)
+		}
+	}
+	for _, seq := range held {
+		if r := s.find(seq); r != nil && s.queues[seq] == nil {
+			s.queues[seq] = s.start(r)
+		}
+	}
+	return nil
+}
+
+func (s *serving) start(r *Subscriber) *queue {
+	ctx, cancel := context.WithCancelCause(s.delivering)
+	q := &queue{
+		serving: s, sub: r, cancel: cancel, wake: make(chan struct{}, 1), changed: make(chan *Subscriber, 1), quit: make(chan struct{}),
+		results: make(chan result), settled: make(chan settled, 2*maxUnsettled), letters: make(chan struct{}, 1),
+	}
+	q.current.Store(r)
+	s.all.Go(func() { q.serve(ctx) })
+	s.all.Go(func() { q.serveLetters(ctx) })
+	return q
+}
+
+// wakeWaiting finds what other daemons have put into the queues of this one.
+func (s *serving) wakeWaiting(ctx context.Context) error {
+	if s.Alone || len(s.queues) == 0 {
+		return nil
+	}
+	waiting, err := s.Store.Waiting(ctx, s.owner, time.Now())
+	for _, seq := range waiting {
+		if q := s.queues[seq]; q != nil {
+			q.ring()
+		}
+	}
+	return err
+}
+
+// measure counts queues, bounds them, and removes subscriptions that have
+// expired.
+func (s *serving) measure(ctx context.Context) error {
+	if len(s.subscribers) == 0 {
+		s.depth.Store(0)
+		s.oldest.Store(0)
+		return nil
+	}
+	depths, err := s.Store.Depths(ctx)
+	if err != nil {
+		return err
+	}
+	total, oldest := 0, time.Time{}
+	for seq, depth := range depths {
+		total += depth.Events
+		if oldest.IsZero() || depth.Oldest.Before(oldest) {
+			oldest = depth.Oldest
+		}
+		if s.queues[seq] != nil && depth.Events > cmp.Or(s.Backlog, DefaultBacklog) {
+			if err := s.overflow(ctx, seq); err != nil {
+				return err
+			}
+		}
+	}
+	s.depth.Store(int64(total))
+	s.oldest.Store(0)
+	if !oldest.IsZero() {
+		s.oldest.Store(oldest.UnixMicro())
+	}
+	return s.expire(ctx, time.Now())
+}
+
+func (s *serving) overflow(ctx context.Context, seq int64) error {
+	r := s.find(seq)
+	if r == nil {
+		return nil
+	}
+	now := time.Now()
+	n, err := s.Store.Overflow(ctx, s.owner, r.Seq, cmp.Or(s.Backlog, DefaultBacklog), DeadLetter{Reason: QueueFull, At: now, Due: s.deadDue(r, now)})
+	if errors.Is(err, ErrFenced) {
+		return nil
+	}
+	if n > 0 {
+		s.Log.Error("a subscription's queue is too long: its oldest events are dead letters", "subscription", r.Name, "events", n)
+	}
+	return err
+}
+
+// deadDue is when what dies now is to be written.
+func (d *Dispatcher) deadDue(r *Subscriber, now time.Time) time.Time {
+	if r.DeadLetter == nil {
+		return time.Time{}
+	}
+	return now.Add(d.DeadDelay)
+}
+
+func (s *serving) expire(ctx context.Context, now time.Time) error {
+	over := func(r *Subscription) bool { return !r.Expires.IsZero() && now.After(r.Expires) }
+	for _, r := range s.subscribers {
+		if !over(&r.Subscription) {
+			continue
+		}
+		err := s.Store.ChangeSubscription(ctx, r.Kind, r.Name, func(old *Subscription) (*Subscription, error) {
+			if old != nil && over(old) {
+				return nil, nil
+			}
+			return old, nil
+		})
+		if err != nil {
+			return err
+		}
+		s.Log.Info("a subscription has expired", "subscription", r.Name)
+	}
+	return nil
+}
+
+func (d *Dispatcher) jitter(delay time.Duration) time.Duration {
+	if d.Jitter != nil {
+		return d.Jitter(delay)
+	}
+	return delay + mathrand.N(delay/20+1)
+}

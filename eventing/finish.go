@@ -1,0 +1,199 @@
+package eventing
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// finish decides what becomes of a batch whose delivery is over.
+func (q *queue) finish(r result, stopped error) {
+	q.inFlight--
+	q.window.returned(r.batch, q.sub.Ordered)
+	if r.err != nil && (stopped != nil || q.lost.Load()) {
+		for _, it := range r.batch { // it says nothing of the receiver
+			q.window.forget(it)
+		}
+		return
+	}
+	now, failure := time.Now(), asDeliveryError(r.err)
+	if q.Observe != nil {
+		q.Observe(q.sub.Destination.Type, r.err)
+	}
+	st := Settlement{Subscription: q.sub.Seq}
+	judged := failure
+	if judged != nil && q.sub.Statuses[judged.Status] == AnswerDelivered && judged.Status != 0 {
+		judged = nil
+	}
+	recovered := q.examine(&st, r.batch[0].Event, judged, now)
+	next := time.Time{}
+	for _, it := range r.batch {
+		if t := q.decide(&st, it, judged, now); !t.IsZero() {
+			next = t
+		}
+	}
+	q.remember(&st, r, failure, next, now)
+	if failure != nil && failure.Gone {
+		q.suspend()
+	}
+	if failure != nil && failure.Outcome == Unauthorized {
+		q.replaced, q.sink = append(q.replaced, q.sink), nil // the secret may be another by now
+	}
+	if q.inFlight == 0 {
+		q.closeReplaced()
+	}
+	q.settle(st, r.batch, recovered)
+}
+
+// examine keeps the receiver's health. It says whether it is back.
+func (q *queue) examine(st *Settlement, event int64, failure *DeliveryError, now time.Time) (recovered bool) {
+	was := q.health
+	q.health = was.after(failure, !q.failed[event], now)
+	if q.health.Failures == 0 {
+		clear(q.failed)
+	} else if len(q.failed) < tooMany {
+		q.failed[event] = true
+	}
+	if was != q.health && (was.sick() || q.health.sick()) {
+		h := q.health
+		st.Health = &h
+	}
+	switch {
+	case was.sick() && !q.health.sick():
+		q.Log.Info("a receiver of events is back", "subscription", q.sub.Name)
+		st.Recovered = now
+		for id := range q.window.blocked {
+			q.window.blocked[id] = now
+		}
+		return true
+	case !was.sick() && q.health.sick():
+		q.Log.Warn("a receiver of events is on probation", "subscription", q.sub.Name, "outcome", string(q.health.Outcome), "until", q.health.Until)
+	}
+	return false
+}
+
+// decide adds to st what becomes of one event, and returns when it is tried
+// again.
+func (q *queue) decide(st *Settlement, it *item, failure *DeliveryError, now time.Time) time.Time {
+	if it.early && failure != nil {
+		return it.Next // it was tried for the receiver's sake, and does not count
+	}
+	st.Done = append(st.Done, it.Queued)
+	if failure == nil {
+		return time.Time{}
+	}
+	tried := it.Queued
+	tried.Attempts++
+	tried.Tried, tried.Outcome, tried.Status = now, failure.Outcome, failure.Status
+	v := q.sub.judge(&tried, failure, now, q.jitter)
+	if v.answer == AnswerDead {
+		st.Dead = append(st.Dead, q.dead(tried, v.reason, now))
+		q.tellDead(v.reason, 1)
+		return time.Time{}
+	}
+	tried.Next = now.Add(v.after).Truncate(time.Microsecond)
+	st.Again = append(st.Again, tried)
+	q.retries = true
+	if q.sub.Ordered {
+		q.block(st, tried.Lane, tried.Next)
+	} else if q.next.IsZero() || tried.Next.Before(q.next) {
+		q.next = tried.Next
+	}
+	return tried.Next
+}
+
+// block keeps a lane back behind its first event.
+func (q *queue) block(st *Settlement, lane int64, until time.Time) {
+	if was, ok := q.window.blocked[lane]; ok && was.After(until) {
+		until = was
+	}
+	q.window.blocked[lane] = until
+	for _, it := range q.window.cut(func(it *item) bool { return it.Lane == lane }) {
+		q.window.forget(it)
+	}
+	st.Park = append(st.Park, Lane{lane, until})
+}
+
+func (q *queue) dead(tried Queued, reason Reason, now time.Time) DeadLetter {
+	return DeadLetter{Queued: tried, Reason: reason, At: now, Due: q.deadDue(q.sub, now)}
+}
+
+func (q *queue) tellDead(reason Reason, events int) {
+	q.Log.Warn("events could not be delivered", "subscription", q.sub.Name, "reason", string(reason), "events", events, "dead-letter", q.sub.DeadLetter != nil)
+}
+
+// remember adds the attempt to the history, unless there are too many.
+func (q *queue) remember(st *Settlement, r result, failure *DeliveryError, next, now time.Time) {
+	if !q.sample.take(now) {
+		return
+	}
+	a := Attempt{
+		Event: r.batch[0].event.Event, Events: len(r.batch), Count: r.batch[0].Attempts,
+		Time: r.began, Took: now.Sub(r.began), Outcome: Delivered, Next: next, Exchange: r.exchange,
+	}
+	if failure != nil {
+		a.Outcome, a.Error = failure.Outcome, failure.Error()
+	}
+	st.History, st.Slot = append(st.History, a), q.sample.next()
+}
+
+// suspend ends deliveries to who wants none any more.
+func (q *queue) suspend() {
+	const why = "the receiver has answered that it is gone (410)"
+	ctx, cancel := context.WithTimeout(context.Background(), settlePatience)
+	defer cancel()
+	err := q.Store.ChangeSubscription(ctx, q.sub.Kind, q.sub.Name, func(s *Subscription) (*Subscription, error) {
+		if s == nil {
+			return nil, ErrNotFound
+		}
+		changed := *s
+		changed.suspend(why)
+		return &changed, nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		q.Log.Warn("a subscription is not suspended", "subscription", q.sub.Name, "err", err)
+		return
+	}
+	q.Log.Error("a subscription is suspended: update it to go on", "subscription", q.sub.Name, "why", why)
+	r := *q.sub
+	r.suspend(why)
+	q.sub = &r
+}
+
+func (s *Subscription) suspend(why string) {
+	s.Why = why
+	if s.Hook == nil {
+		s.State = Failed
+		return
+	}
+	h := *s.Hook
+	h.Disabled = true
+	s.Hook = &h
+}
+
+// settle writes st down, soon. Its items are read again only after that.
+func (q *queue) settle(st Settlement, items []*item, due bool) {
+	q.unsettled++
+	dead := len(st.Dead) > 0
+	q.settler.add(st, func(lost bool) {
+		if dead {
+			q.tellLetters()
+		}
+		q.settled <- settled{items, lost, due}
+	})
+}
+
+func (q *queue) written(st settled) {
+	q.unsettled--
+	for _, it := range st.items {
+		q.window.forget(it)
+	}
+	if st.due {
+		q.stale, q.retries = true, true
+	}
+	if st.lost {
+		q.lost.Store(true)
+		q.cancel(ErrFenced)
+		q.window.drop()
+	}
+}

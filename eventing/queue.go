@@ -1,0 +1,331 @@
+package eventing
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"reflect"
+	"sync/atomic"
+	"time"
+)
+
+// A queue delivers what one subscription is to be told. One goroutine, serve,
+// owns it; what others may touch is said.
+type queue struct {
+	*serving
+	cancel  context.CancelCauseFunc // of deliveries under way; anybody
+	wake    chan struct{}           // anybody
+	changed chan *Subscriber        // the dispatcher
+	quit    chan struct{}           // closed by the dispatcher
+	results chan result             // deliveries
+	settled chan settled            // the settler
+	current atomic.Pointer[Subscriber]
+	lost    atomic.Bool // somebody else has the queue
+	letters chan struct{}
+
+	sub       *Subscriber
+	sink      Sink
+	replaced  []Sink // until what they deliver is over
+	health    Health
+	failed    map[int64]bool // events, since one was delivered
+	sample    sampler
+	window    *window
+	inFlight  int
+	unsettled int
+	lanesRead bool
+	stale     bool      // there may be rows that were not read
+	retries   bool      // there may be rows that wait for their time
+	after     int64     // how far the others were read
+	next      time.Time // when the first row that waits is due; zero: not known, or none
+	broken    time.Time // the store fails: when to ask again
+	pace      pace
+}
+
+type result struct {
+	batch    []*item
+	exchange *Exchange
+	err      error
+	began    time.Time
+}
+
+type settled struct {
+	items     []*item
+	lost, due bool // due: rows have become due
+}
+
+// ring says that there may be something new.
+func (q *queue) ring() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// change replaces the subscription; nil ends the queue.
+func (q *queue) change(r *Subscriber) {
+	select {
+	case <-q.changed: // not seen yet, and old by now
+	default:
+	}
+	q.changed <- r
+}
+
+// serve ends when quit is closed and what is under way is over.
+func (q *queue) serve(ctx context.Context) {
+	defer q.cancel(nil)
+	defer q.closeSinks()
+	quit, timer := q.quit, time.NewTimer(0)
+	defer timer.Stop()
+	for quit != nil || q.inFlight > 0 {
+		wait := longest
+		if quit != nil {
+			q.work(ctx)
+			wait = q.wait(time.Now())
+		}
+		timer.Reset(wait)
+		select {
+		case <-quit:
+			quit = nil
+		case <-q.wake:
+			q.stale = true
+		case r := <-q.changed:
+			q.become(r)
+		case r := <-q.results:
+			q.finish(r, context.Cause(ctx))
+		case st := <-q.settled:
+			q.written(st)
+		case <-timer.C:
+		}
+	}
+}
+
+// longest is how long a queue sleeps.
+const longest = time.Hour
+
+// open reads what the last one to empty this queue knew.
+func (q *queue) open(ctx context.Context) error {
+	slot, err := q.Store.LastSlot(ctx, q.sub.Seq)
+	if err != nil {
+		return err
+	}
+	q.window, q.health, q.failed, q.stale, q.retries = newWindow(), q.sub.Health, map[int64]bool{}, true, true
+	q.sample = sampler{tokens: HistorySlots, last: time.Now(), slot: slot}
+	return nil
+}
+
+// readLanes finds what waits, where order is kept.
+func (q *queue) readLanes(ctx context.Context) error {
+	clear(q.window.blocked)
+	q.lanesRead = true
+	if !q.sub.Ordered {
+		return nil
+	}
+	lanes, err := q.Store.Lanes(ctx, q.sub.Seq)
+	q.lanesRead = err == nil
+	for _, l := range lanes {
+		q.window.blocked[l.ID] = l.Until
+	}
+	return err
+}
+
+func (q *queue) become(r *Subscriber) {
+	if r == nil {
+		q.lost.Store(true)
+		return
+	}
+	was := q.sub
+	q.sub = r
+	q.current.Store(r)
+	if !reflect.DeepEqual(was.Subscription, r.Subscription) {
+		clear(q.failed)
+		q.health = Health{} // somebody has seen to it
+	}
+	if q.sink != nil && !reflect.DeepEqual(was.Destination, r.Destination) {
+		q.replaced, q.sink = append(q.replaced, q.sink), nil
+	}
+	if was.Ordered != r.Ordered && q.window != nil {
+		q.window.drop()
+		q.after, q.lanesRead = 0, false
+	}
+	q.stale = true
+	q.tellLetters()
+}
+
+func (q *queue) closeSinks() {
+	if q.sink != nil {
+		q.replaced = append(q.replaced, q.sink)
+	}
+	q.closeReplaced()
+}
+
+func (q *queue) closeReplaced() {
+	for _, s := range q.replaced {
+		if err := s.Close(); err != nil {
+			q.Log.Warn("a sink is not closed", "subscription", q.sub.Name, "err", err)
+		}
+	}
+	q.replaced = nil
+}
+
+// delivers says whether what waits for s is tried. A webhook that its owner has
+// disabled gets nothing new, and what it has been sent by hand.
+func (s *Subscription) delivers() bool {
+	if s.Hook != nil {
+		return !s.Hook.Disabled || s.Why == ""
+	}
+	return s.State == Succeeded
+}
+
+// sweepEvery is how often a queue that delivers nothing looks for what has
+// become too old.
+const sweepEvery = time.Minute
+
+// work begins what can begin.
+func (q *queue) work(ctx context.Context) {
+	now := time.Now()
+	if q.lost.Load() || now.Before(q.broken) || q.health.sick() && now.Before(q.health.Until) {
+		return
+	}
+	q.broken = time.Time{}
+	if err := q.prepare(ctx, now); err != nil {
+		if ctx.Err() == nil {
+			q.Log.Warn("a queue is not read", "subscription", q.sub.Name, "err", err)
+		}
+		q.broken = now.Add(time.Second)
+		return
+	}
+	limit, bytes := min(max(1, q.sub.Destination.MaxEvents), maxBatchEvents), cmp.Or(q.sub.Destination.PreferredKB, defaultBatchKB)<<10
+	for q.mayStart(now) {
+		batch := q.window.batch(limit, bytes, q.sub.Ordered)
+		if len(batch) == 0 {
+			return
+		}
+		q.deliver(ctx, batch)
+	}
+}
+
+func (q *queue) prepare(ctx context.Context, now time.Time) error {
+	if q.window == nil {
+		if err := q.open(ctx); err != nil {
+			return err
+		}
+	}
+	if !q.lanesRead {
+		if err := q.readLanes(ctx); err != nil {
+			return err
+		}
+	}
+	if err := q.release(ctx, now); err != nil {
+		return err
+	}
+	if err := q.load(ctx, now); err != nil {
+		return err
+	}
+	q.expire(now)
+	q.openSink()
+	return q.probe(ctx, now)
+}
+
+// openSink leaves a sink that cannot be opened to deliver, which says why.
+func (q *queue) openSink() {
+	if q.sink != nil {
+		return
+	}
+	sink, err := q.Open(q.sub.Destination)
+	if err != nil {
+		sink = unopened{err}
+	}
+	q.sink = sink
+}
+
+// unopened is the sink of a destination that cannot be used as it is.
+type unopened struct{ err error }
+
+func (u unopened) Deliver(context.Context, Delivery) (*Exchange, error) {
+	return nil, &DeliveryError{Outcome: InvalidConfigure, Err: u.err}
+}
+func (unopened) Close() error { return nil }
+
+func (q *queue) mayStart(now time.Time) bool {
+	if !q.sub.delivers() || q.inFlight+q.unsettled >= maxUnsettled || len(q.window.ready) == 0 {
+		return false
+	}
+	most := cmp.Or(q.sub.InFlight, DefaultInFlight)
+	if q.health.sick() {
+		most = 1
+	}
+	return q.inFlight < most && q.pace.take(q.sub.Rate, now)
+}
+
+// deliverPatience bounds one delivery, whatever a sink does.
+const deliverPatience = time.Minute
+
+func (q *queue) deliver(ctx context.Context, batch []*item) {
+	q.inFlight++
+	d := Delivery{
+		Subscription: q.sub.Name, Schema: q.sub.Schema, Registry: q.Registry, Events: make([]Attempted, len(batch)),
+		Attributes: q.sub.values(&batch[0].event.Event, q.Registry),
+	}
+	for i, it := range batch {
+		d.Events[i] = Attempted{Event: it.event.Event, Count: it.Attempts}
+	}
+	sink, began := q.sink, time.Now()
+	go func() {
+		ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
+		defer cancel()
+		exchange, err := sink.Deliver(ctx, d)
+		q.results <- result{batch, exchange, err, began}
+	}()
+}
+
+// wait is how long nothing can begin, unless something happens.
+func (q *queue) wait(now time.Time) time.Duration {
+	wait := longest
+	until := func(t time.Time) {
+		if !t.IsZero() {
+			wait = min(wait, max(0, t.Sub(now)))
+		}
+	}
+	switch {
+	case q.lost.Load():
+		return wait
+	case q.window == nil || now.Before(q.broken):
+		until(q.broken)
+		return wait
+	case q.health.sick() && now.Before(q.health.Until):
+		until(q.health.Until)
+		return wait
+	case q.health.sick() && q.inFlight > 0: // the probe
+		return wait
+	}
+	until(q.next)
+	if q.unsettled == 0 {
+		for _, t := range q.window.blocked {
+			until(t)
+		}
+	}
+	if q.stale && !q.window.half() && q.inFlight+q.unsettled < maxUnsettled {
+		return 0
+	}
+	if len(q.window.ready) > 0 {
+		until(q.pace.next)
+		if !q.sub.delivers() {
+			wait = min(wait, sweepEvery)
+		}
+	}
+	return wait
+}
+
+// asDeliveryError gives every failure an outcome.
+func asDeliveryError(err error) *DeliveryError {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*DeliveryError](err); ok {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &DeliveryError{Outcome: TimedOut, Err: err}
+	}
+	return &DeliveryError{Outcome: Aborted, Err: err}
+}

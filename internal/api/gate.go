@@ -102,7 +102,7 @@ func managementScope(r *http.Request) Scope {
 	switch {
 	case parts[0] != "subscriptions" || len(parts) < 9: // not below a registry
 		return ScopeOwner
-	case r.Method == http.MethodPost && slices.Contains([]string{"listlogsasurl", "listdetails", "listevents"}, last):
+	case r.Method == http.MethodPost && slices.Contains([]string{"listlogsasurl", "listdetails"}, last):
 		return ScopeRead
 	case r.Method == http.MethodPost && slices.Contains([]string{"schedulerun", "cancel", "listbuildsourceuploadurl"}, last),
 		slices.Contains([]string{"contexts", "sshagents", "taskruns", "runs"}, parts[8]):

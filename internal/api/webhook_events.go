@@ -72,33 +72,41 @@ func (s *Server) listWebhookEvents(w http.ResponseWriter, r *http.Request) error
 	}
 	p := page[WebhookEvent]{Value: []WebhookEvent{}}
 	for i := range attempts {
-		p.Value = append(p.Value, newWebhookEvent(&attempts[i]))
+		e, err := newWebhookEvent(&attempts[i], hook.Hook.TagsOnDelete)
+		if err != nil {
+			return err
+		}
+		p.Value = append(p.Value, e)
 	}
 	return reply(w, http.StatusOK, p)
 }
 
-func newWebhookEvent(a *eventing.Attempt) WebhookEvent {
+func newWebhookEvent(a *eventing.Attempt, tags bool) (WebhookEvent, error) {
+	content, err := eventing.Encode(eventing.Delivery{Schema: eventing.WebhookSchema, Tags: tags}, eventing.Attempted{Event: a.Event})
+	if err != nil {
+		return WebhookEvent{}, err
+	}
 	e := WebhookEvent{
-		ID: a.Event.ID, Request: eventRequestMessage{Content: a.Event.Data, Headers: map[string]string{}},
+		ID: a.Event.ID, Request: eventRequestMessage{Content: content, Headers: map[string]string{}},
 		Response: eventResponseMessage{Headers: map[string]string{}, Reason: string(a.Outcome)},
 		Attempt:  a.Count + 1, Time: a.Time, Outcome: a.Outcome, NextAttempt: a.Next,
 	}
 	x := a.Exchange
 	if x == nil {
-		return e
+		return e, nil
 	}
 	e.Request.Method, e.Request.URI, e.Request.Version = x.Method, x.URL, x.Version
 	if x.Headers != nil {
 		e.Request.Headers = x.Headers
 	}
 	if x.Status == 0 {
-		return e
+		return e, nil
 	}
 	e.Response = eventResponseMessage{x.Answer, x.AnswerHeaders, x.Reason, strconv.Itoa(x.Status), x.AnswerVersion}
 	if x.AnswerHeaders == nil {
 		e.Response.Headers = map[string]string{}
 	}
-	return e
+	return e, nil
 }
 
 func (s *Server) redeliverWebhook(w http.ResponseWriter, r *http.Request) error {

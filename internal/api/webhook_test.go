@@ -86,7 +86,7 @@ func TestWebhookRedelivery(t *testing.T) {
 	path := root + "/webhooks/hook1"
 	d.want(404, "POST", path+"/redeliver", `{"id": "x"}`)
 	d.want(201, "PUT", path, hookBody)
-	e := eventing.Event{ID: "e1", Type: eventing.ImagePushed, Time: time.Now(), Data: []byte(`{"action":"push"}`)}
+	e := eventing.Event{ID: "e1", Type: eventing.ImagePushed, Time: time.Now(), Data: []byte(`{"id":"e1","timestamp":"2026-01-02T03:04:05Z","action":"push","location":"local","target":{"repository":"app","tag":"v1"}}`)}
 	if err := d.told.Enqueue(t.Context(), eventing.Webhook, "hook1", e); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestWebhookRedelivery(t *testing.T) {
 	for _, body := range []string{`{}`, `{"id": "e1", "since": "2026-01-02T03:04:05Z"}`, `{"since": "yesterday"}`} {
 		d.want(400, "POST", path+"/redeliver", body)
 	}
-	text := d.want(200, "POST", path+"/listEvents", ``, `"id":"e1"`, `"content":{"action":"push"}`, `"reasonPhrase":"ResolutionError"`, `"attempt":1`)
+	text := d.want(200, "POST", path+"/listEvents", ``, `"id":"e1"`, `"content":{"id":"e1","timestamp":"2026-01-02T03:04:05Z","action":"push","target":{"repository":"app","tag":"v1"}}`, `"reasonPhrase":"ResolutionError"`, `"attempt":1`)
 	if n := strings.Count(text, `"eventRequestMessage"`); n != 4 {
 		t.Errorf("%d events: %s", n, text)
 	}

@@ -98,7 +98,7 @@ func statusCode(err error) (int, string) {
 		return http.StatusForbidden, "AuthenticationFailed"
 	case errors.Is(err, runner.ErrNotFound), errors.Is(err, logs.ErrNone), errors.Is(err, eventing.ErrNotFound):
 		return http.StatusNotFound, "ResourceNotFound"
-	case errors.Is(err, runner.ErrFinal), errors.Is(err, errDisabled):
+	case errors.Is(err, runner.ErrFinal), errors.Is(err, errDisabled), errors.Is(err, errChanged):
 		return http.StatusConflict, "Conflict"
 	case errors.Is(err, runner.ErrNoSpace), errors.Is(err, syscall.ENOSPC):
 		return http.StatusInsufficientStorage, "InsufficientStorage"

@@ -66,6 +66,11 @@ type Server struct {
 	Subscriptions eventing.Subscriptions
 	// Deliveries say what became of events; nil knows nothing.
 	Deliveries Deliveries
+	// Handshake asks receivers of events first; nil asks nobody.
+	Handshake *eventing.Handshake
+	// Base is the address under which receivers of events may visit this
+	// daemon, http://HOST:PORT; empty is the one that a request came to.
+	Base string
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
@@ -101,7 +106,7 @@ const (
 
 // routes are all of them but the contexts'. docs/openapi.yaml has the same.
 func (s *Server) routes() []route {
-	return slices.Concat(s.runRoutes(), s.webhookRoutes())
+	return slices.Concat(s.runRoutes(), s.webhookRoutes(), s.eventSubscriptionRoutes())
 }
 
 func (s *Server) runRoutes() []route {
@@ -214,7 +219,7 @@ func anyCase(next http.Handler) http.Handler {
 		if len(parts) > 2 && strings.EqualFold(parts[1], "subscriptions") {
 			for i := range parts {
 				word, ok := words[strings.ToLower(parts[i])]
-				if ok && (i%2 == 1 || strings.EqualFold(parts[i], "Microsoft.ContainerRegistry")) {
+				if ok && (i%2 == 1 || strings.HasPrefix(word, "Microsoft.")) {
 					parts[i] = word
 				}
 			}

@@ -9,7 +9,8 @@ import (
 	"acrd/eventing"
 )
 
-// A WebhookEvent is an attempt to tell a webhook of an event.
+// A WebhookEvent is an attempt to tell a webhook of an event, or an event
+// subscription.
 type WebhookEvent struct {
 	ID       string               `json:"id"`
 	Request  eventRequestMessage  `json:"eventRequestMessage"`
@@ -72,7 +73,7 @@ func (s *Server) listWebhookEvents(w http.ResponseWriter, r *http.Request) error
 	}
 	p := page[WebhookEvent]{Value: []WebhookEvent{}}
 	for i := range attempts {
-		e, err := newWebhookEvent(&attempts[i], hook.Hook.TagsOnDelete)
+		e, err := newWebhookEvent(&attempts[i], eventing.Delivery{Schema: eventing.WebhookSchema, Tags: hook.Hook.TagsOnDelete})
 		if err != nil {
 			return err
 		}
@@ -81,8 +82,9 @@ func (s *Server) listWebhookEvents(w http.ResponseWriter, r *http.Request) error
 	return reply(w, http.StatusOK, p)
 }
 
-func newWebhookEvent(a *eventing.Attempt, tags bool) (WebhookEvent, error) {
-	content, err := eventing.Encode(eventing.Delivery{Schema: eventing.WebhookSchema, Tags: tags}, eventing.Attempted{Event: a.Event})
+// newWebhookEvent tells of an attempt, whose event was encoded as in d.
+func newWebhookEvent(a *eventing.Attempt, d eventing.Delivery) (WebhookEvent, error) {
+	content, err := eventing.Encode(d, eventing.Attempted{Event: a.Event})
 	if err != nil {
 		return WebhookEvent{}, err
 	}

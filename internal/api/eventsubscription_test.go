@@ -282,7 +282,9 @@ func TestEventSubscriptionHandshake(t *testing.T) {
 			return
 		}
 		asked++
-		var all []struct{ Data struct{ ValidationCode string } }
+		var all []struct {
+			Data struct{ ValidationCode string }
+		}
 		if err := json.NewDecoder(r.Body).Decode(&all); err != nil || len(all) != 1 {
 			t.Errorf("validation: %v", err)
 			return

@@ -19,10 +19,7 @@ type Decoded struct {
 // Decode reads the event's data. Registry is the resource id that topics are
 // below of. Data that is not JSON has no fields.
 func (e *Event) Decode(registry string) *Decoded {
-	d := &Decoded{Event: e, topic: e.Topic, lowerSubject: strings.ToLower(e.Subject)}
-	if e.Topic == "" || e.Topic[0] == '/' && !strings.HasPrefix(strings.ToLower(e.Topic), "/subscriptions/") {
-		d.topic = registry + e.Topic
-	}
+	d := &Decoded{Event: e, topic: Topic(registry, e.Topic), lowerSubject: strings.ToLower(e.Subject)}
 	if json.Unmarshal(e.Data, &d.data) != nil {
 		d.data = nil
 	}

@@ -127,7 +127,7 @@ type Hook struct {
 // A DestinationType is Event Grid's endpointType.
 type DestinationType string
 
-// The types of destinations. The last three are not Azure's.
+// The types of destinations. Those from AMQP on are not Azure's.
 const (
 	ToWebHook         DestinationType = "WebHook"
 	ToAzureFunction   DestinationType = "AzureFunction"
@@ -140,6 +140,7 @@ const (
 	ToNATS            DestinationType = "NATS"
 	ToKafka           DestinationType = "Kafka"
 	ToFolder          DestinationType = "Folder" // dead letters only
+	ToTask            DestinationType = "Task"   // starts a run of a task of this daemon
 )
 
 // A Destination is where events go.
@@ -149,7 +150,7 @@ type Destination struct {
 	// https://account.queue.core.windows.net/queue for a StorageQueue,
 	// https://account.blob.core.windows.net/container for a StorageBlob,
 	// amqps://host/address, nats://host:4222/subject, kafka://host:9092/topic,
-	// file:///folder. It may hold secrets, and is told by getFullUrl alone.
+	// file:///folder, task:NAME. It may hold secrets, and is told by getFullUrl alone.
 	URL string
 	// ResourceID is Azure's name of it, told as it was given.
 	ResourceID string

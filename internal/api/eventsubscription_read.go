@@ -18,7 +18,9 @@ import (
 // everything that is wrong with it.
 type eventReader struct {
 	// old is what there was; nil if nothing.
-	old    *eventing.Subscription
+	old *eventing.Subscription
+	// task is an error if there is none of the name.
+	task   func(name string) error
 	faults runner.Faults
 }
 
@@ -120,7 +122,7 @@ func (r *eventReader) readStatus(s *eventing.Subscription, status string, answer
 var (
 	eventDestinations = []eventing.DestinationType{
 		eventing.ToWebHook, eventing.ToAzureFunction, eventing.ToStorageQueue, eventing.ToServiceBusQueue, eventing.ToServiceBusTopic,
-		eventing.ToEventHub, eventing.ToAMQP, eventing.ToNATS, eventing.ToKafka,
+		eventing.ToEventHub, eventing.ToAMQP, eventing.ToNATS, eventing.ToKafka, eventing.ToTask,
 	}
 	deadLetterDestinations = []eventing.DestinationType{
 		eventing.ToStorageBlob, eventing.ToFolder, eventing.ToStorageQueue, eventing.ToServiceBusQueue, eventing.ToServiceBusTopic,
@@ -175,7 +177,11 @@ func (r *eventReader) destination(at string, p *EventDestination, old *eventing.
 		d.URL = old.URL
 	}
 	at += ".properties"
-	r.checkPlace(at, &d)
+	if d.Type == eventing.ToTask {
+		r.checkTask(at, &d)
+	} else {
+		r.checkPlace(at, &d)
+	}
 	r.within(at+".maxEventsPerBatch", d.MaxEvents, 5000)
 	r.within(at+".preferredBatchSizeInKilobytes", d.PreferredKB, 1024)
 	d.Attributes = r.attributes(at+".deliveryAttributeMappings", q.Attributes, old)
@@ -188,6 +194,25 @@ func (r *eventReader) destination(at string, p *EventDestination, old *eventing.
 	}
 	return d
 }
+
+// checkTask wants a task of this daemon, by its resource id or as task:NAME.
+func (r *eventReader) checkTask(at string, d *eventing.Destination) {
+	name, ok := strings.CutPrefix(d.URL, taskScheme)
+	if d.ResourceID != "" {
+		name, ok = d.ResourceID[strings.LastIndexByte(d.ResourceID, '/')+1:], true
+	}
+	if !ok || name == "" {
+		r.fault(at+".resourceId", "It is missing: the resource id of a task, which ends in /tasks/NAME.")
+		return
+	}
+	d.URL = taskScheme + name
+	if err := r.task(name); err != nil {
+		r.fault(at+".resourceId", "There is no task '%s'.", name)
+	}
+}
+
+// taskScheme is what the address of a task begins with.
+const taskScheme = "task:"
 
 func wordList[T ~string](all []T) string {
 	var words []string

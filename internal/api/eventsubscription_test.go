@@ -129,6 +129,8 @@ func TestEventSubscriptionFaults(t *testing.T) {
 		{strings.Repeat("a", 65), `{"properties": {` + hook + `}}`, []string{"name"}},
 		{"sub", `{}`, []string{"properties.destination"}},
 		{"sub", to("Fax", ``), []string{"properties.destination.endpointType"}},
+		{"sub", to("Task", `"resourceId": "/tasks/none"`), []string{"properties.destination.properties.resourceId"}},
+		{"sub", to("Task", ``), []string{"properties.destination.properties.resourceId"}},
 		{"sub", to("StorageBlob", ``), []string{"properties.destination.endpointType"}}, // dead letters only
 		{"sub", to("WebHook", ``), []string{"properties.destination.properties.endpointUrl"}},
 		{"sub", to("WebHook", `"endpointUrl": "http://h.example"`), []string{"properties.destination.properties.endpointUrl"}},
@@ -182,6 +184,7 @@ func TestEventSubscriptionFaults(t *testing.T) {
 // TestDestinations has one of each type, and where Azure's names lead.
 func TestDestinations(t *testing.T) {
 	d := newDesk(t)
+	d.want(201, "PUT", root+"/tasks/react", encodedTask)
 	account := `"resourceId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/acc"`
 	for i, c := range []struct{ kind, properties, says string }{
 		{"WebHook", `"endpointUrl": "http://h.example:8080/in", "insecure": true`, `"maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64`},
@@ -194,6 +197,8 @@ func TestDestinations(t *testing.T) {
 		{"AMQP", `"endpointUrl": "amqp://rabbit.example:5672/queue/x"`, `amqp://`},
 		{"NATS", `"endpointUrl": "tls://n.example/acr.>"`, `tls://`},
 		{"Kafka", `"endpointUrl": "kafka://k.example:9092/topic"`, `kafka://`},
+		{"Task", `"resourceId": "` + root + `/tasks/react"`, `"endpointBaseUrl":"task:react"`},
+		{"Task", `"endpointUrl": "task:react"`, `"endpointBaseUrl":"task:react"`},
 	} {
 		text := d.want(201, "PUT", fmt.Sprintf("%s/sub-%d", subscriptions, i), `{"properties": {"destination": {"endpointType": "`+c.kind+`", "properties": {`+c.properties+`}}}}`, c.says)
 		if strings.Contains(text, "CANARY") {
@@ -203,7 +208,7 @@ func TestDestinations(t *testing.T) {
 	for _, filter := range []struct {
 		text string
 		n    int
-	}{{"", 10}, {"contains(name,'SUB-1')", 1}, {"name eq 'sub-2' or name eq 'sub-3'", 2}, {"name ne 'sub-2'", 9}} {
+	}{{"", 12}, {"contains(name,'SUB-1')", 3}, {"name eq 'sub-2' or name eq 'sub-3'", 2}, {"name ne 'sub-2'", 11}} {
 		text := d.want(200, "GET", subscriptions+"?$filter="+strings.ReplaceAll(filter.text, " ", "%20"), ``)
 		if n := strings.Count(text, `"id":`); n != filter.n {
 			t.Errorf("%s: %d, want %d", filter.text, n, filter.n)

@@ -224,7 +224,10 @@ func (s *Server) saveEventSubscription(w http.ResponseWriter, r *http.Request, b
 	if err != nil {
 		return err
 	}
-	reader := &eventReader{old: old, faults: faults}
+	reader := &eventReader{old: old, faults: faults, task: func(name string) error {
+		_, err := s.Tasks.Task(r.Context(), name)
+		return err
+	}}
 	now := reader.subscription(r.PathValue("eventSubscription"), p)
 	if len(reader.faults) > 0 {
 		return reader.faults

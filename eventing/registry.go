@@ -1,6 +1,9 @@
 package eventing
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RegistryData is what an event of a registry says: the data of Event Grid's
 // events, and the whole body of ACR's webhooks.
@@ -74,6 +77,8 @@ const (
 
 // An Origin is where an event of a registry comes from.
 type Origin struct {
+	// ID is the event's; empty makes one.
+	ID       string
 	Location string
 	// Connected is the name of another registry, empty for this one.
 	Connected string
@@ -84,7 +89,7 @@ type Origin struct {
 // t, what the type does not tell is left out.
 func NewRegistryEvent(eventType string, at time.Time, t Target, o Origin) Event {
 	at = at.UTC()
-	e := Event{ID: NewID(), Type: eventType, Subject: t.Repository, Key: t.Repository, Time: at}
+	e := Event{ID: cmp.Or(o.ID, NewID()), Type: eventType, Subject: t.Repository, Key: t.Repository, Time: at}
 	d := RegistryData{ID: e.ID, Timestamp: at.Format(imageTimeLayout), Action: hookAction(eventType), Location: o.Location, Target: &t, Request: o.Request}
 	switch eventType {
 	case ImagePushed:

@@ -57,6 +57,8 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"bases", bases},
 		{"deliveries", deliveries},
 		{"subscriptions", subscriptions},
+		{"event sources", sources},
+		{"notices of other registries", notices},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

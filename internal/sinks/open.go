@@ -1,6 +1,7 @@
 // Package sinks delivers events to queues, brokers and stores: each sink is an
 // [eventing.Sink] over the SDK of what it delivers to.
 //
+//	WebHook, AzureFunction  net/http  one request for each delivery
 //	StorageQueue          azqueue    one message for each event, in base64
 //	StorageBlob, Folder   azblob     one file for each delivery: dead letters
 //	AMQP, Service Bus,

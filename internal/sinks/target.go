@@ -56,6 +56,8 @@ func newTarget(d eventing.Destination, credential string, dialer address.Dialer)
 // protocols are the schemes that a type of destination may have. Those that
 // are encrypted end in s.
 var protocols = map[eventing.DestinationType][]string{
+	eventing.ToWebHook:         {"http", "https"},
+	eventing.ToAzureFunction:   {"http", "https"},
 	eventing.ToStorageQueue:    {"http", "https"},
 	eventing.ToStorageBlob:     {"http", "https"},
 	eventing.ToFolder:          {"file"},

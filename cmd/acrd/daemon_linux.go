@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/eventing"
 	"acrd/internal/api"
 	"acrd/internal/buildkit"
 	"acrd/internal/buildkit/control"
@@ -53,6 +54,7 @@ type daemonOptions struct {
 	cache                 control.Cache
 	limits                control.Limits
 	plainHTTP             []string
+	allowPrivate          []string // private destinations of events, HOST:PORT
 	ssh                   sshValues
 	imageAliases          map[string]string
 	logArchive            string           // empty is a folder of the state
@@ -77,6 +79,8 @@ type daemon struct {
 	scheduler        *triggers.Scheduler
 	commits          *triggers.Commits
 	statuses         *forge.Statuses
+	dispatcher       *eventing.Dispatcher
+	handshake        *eventing.Handshake
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -238,6 +242,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		return err
 	}
 	d.openTriggers(fetcher)
+	d.openEvents(local, counts)
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
@@ -246,6 +251,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Commits: d.commits, Timers: d.store},
 		Approve:         d.commits.Approve,
 	}
+	d.tellOf(management)
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
 	mux := http.NewServeMux()
@@ -255,6 +261,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
 	mux.Handle("/uploads/", management.Uploads())
 	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log}) // each is signed
+	mux.Handle(eventing.HandshakePrefix, d.handshake)                                                                      // each has a token of its own
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))
 	d.handler = api.Protect(d.traffic.watch(mux), d.names())
@@ -347,6 +354,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.store.Serve(httpCtx) })
 	g.Go(func() error { return d.registry.Serve(httpCtx) })
 	d.serveTriggers(gctx, g)
+	d.serveEvents(gctx, g)
 	g.Go(func() error {
 		d.removeLeftovers(httpCtx)
 		d.housekeeping.serve(httpCtx)

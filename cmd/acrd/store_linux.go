@@ -135,5 +135,5 @@ func (d *daemon) expire(ctx context.Context) error {
 	if removed > 0 {
 		d.log.Info("old runs are removed", "runs", removed)
 	}
-	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge), d.store.RemoveIntents(ctx, intentAge), d.store.RemoveDeliveries(ctx, deliveryAge))
+	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge), d.store.RemoveDead(ctx, eventAge), d.store.RemoveIntents(ctx, intentAge), d.store.RemoveDeliveries(ctx, deliveryAge))
 }

@@ -14,5 +14,8 @@ const root = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Mic
 // LogPath is where the log of a run can be read, with a token.
 func LogPath(run string) string { return ourRoot + "/runs/" + run + "/log" }
 
+// ResourceID is what events call the registry: the topic that they come from.
+const ResourceID = ourRoot
+
 // ourRoot is the root that our own client uses.
 const ourRoot = "/subscriptions/acrd/resourceGroups/acrd/providers/Microsoft.ContainerRegistry/registries/acrd"

@@ -78,3 +78,11 @@ const (
 	TriggerSkipped   = "Acrd.TriggerSkipped"
 	TriggerSuspended = "Acrd.TriggerSuspended"
 )
+
+// Types are those that there are here. A publisher may have others.
+func Types() []string {
+	return []string{
+		ImagePushed, ImageDeleted, ChartPushed, ChartDeleted, ImageUntagged, ImageQuarantined,
+		RunQueued, RunStarted, RunRequeued, RunSucceeded, RunFailed, TriggerFired, TriggerHeld, TriggerSkipped, TriggerSuspended,
+	}
+}

@@ -134,6 +134,12 @@ func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
 		return []string{"enabled", "disabled"}
 	case kind == "webhook" && flag == "--actions":
 		return eventing.Actions
+	case kind == "event-subscription" && flag == "--endpoint-type":
+		return []string{"webhook", "azurefunction", "storagequeue", "servicebusqueue", "servicebustopic", "eventhub", "amqp", "nats", "kafka", "task"}
+	case kind == "event-subscription" && flag == "--event-delivery-schema":
+		return []string{"eventgridschema", "cloudeventschemav1_0"}
+	case kind == "event-subscription" && flag == "--included-event-types":
+		return eventing.Types()
 	}
 	switch flag {
 	case "-o", "--output":
@@ -164,6 +170,13 @@ func namesFor(ctx context.Context, c *api.Client, kind, flag string) []string {
 			hooks, _ := c.Webhooks(ctx)
 			for _, h := range hooks {
 				names = append(names, h.Name)
+			}
+			return names
+		}
+		if kind == "event-subscription" {
+			all, _ := c.EventSubscriptions(ctx, "")
+			for _, e := range all {
+				names = append(names, e.Name)
 			}
 			return names
 		}

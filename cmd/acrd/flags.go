@@ -64,11 +64,22 @@ func joinWords(fs *pflag.FlagSet, args []string) []string {
 			for ; i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"); i++ {
 				out = append(out, "--"+name+"="+args[i+1])
 			}
+		case f.Value.Type() == "words" && len(next) > 0 && !isFlag(next[0]):
+			var words []string
+			for ; i+1 < len(args) && !isFlag(args[i+1]); i++ {
+				words = append(words, args[i+1])
+			}
+			out = append(out, "--"+name+"="+strings.Join(words, groupSeparator))
 		default:
 			out = append(out, args[i])
 		}
 	}
 	return out
+}
+
+// isFlag says that a word is a flag, and not a number below zero.
+func isFlag(word string) bool {
+	return len(word) > 1 && word[0] == '-' && (word[1] < '0' || word[1] > '9') && word[1] != '.'
 }
 
 func isBool(word string) bool {

@@ -39,6 +39,7 @@ func commands() []command {
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
 		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
 		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
+		{name: "event-subscription", summary: "Tell others of events, as Azure Event Grid does", subs: eventSubscriptionCommands()},
 		{name: "webhook", summary: "Tell others what the registry has, as ACR's webhooks do", subs: webhookCommands()},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
 		{name: "completion", summary: "Print the completion script of a shell", run: printCompletion},
@@ -109,7 +110,7 @@ func usage(w io.Writer, group command) {
 	fmt.Fprintf(w, "%s.\n\nUsage: %s COMMAND [FLAGS]\n\nCommands:\n", group.summary, group.name)
 	for _, c := range group.subs {
 		if !c.hidden {
-			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
+			fmt.Fprintf(w, "  %-18s %s\n", c.name, c.summary)
 		}
 	}
 	fmt.Fprintf(w, "\nRun '%s COMMAND --help' for the flags of a command.\n", group.name)

@@ -187,7 +187,7 @@ func listDeliveries(ctx context.Context, s *session, args []string) error {
 	var top int
 	return onEventSubscription(ctx, s, "event-subscription events -n NAME [FLAGS]", `List attempts to deliver events, the newest first. JSON has the requests and the
 answers.`, args, func(fs *pflag.FlagSet) {
-		fs.IntVar(&top, "top", 100, "how many, at most 1000")
+		fs.IntVar(&top, "top", eventing.HistorySlots, "how many of the last 100")
 	}, func(c *connection, name string, o *output) error {
 		attempts, err := c.DeliveryHistory(ctx, name, top)
 		if err != nil {

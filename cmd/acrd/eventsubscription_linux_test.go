@@ -52,7 +52,7 @@ func TestEventSubscriptionLife(t *testing.T) {
 		{"update -n sub-1 --deadletter-endpoint " + account + "/blobServices/default/containers/dead -o json", exitOK, `"blobContainerName": "dead"`},
 		{"update -n sub-1 --deadletter-endpoint= --max-events-per-batch 5 --on-status 403=retry", exitOK, `sub-1`},
 		{"events -n sub-1", exitOK, `(?m)^TIME +EVENT +TYPE +SUBJECT +ATTEMPT +OUTCOME +STATUS\n\S+ \S+ +event-1 +Microsoft.ContainerRegistry.ImagePushed +team/app:v1 +1 +Delivered +202$`},
-		{"events -n sub-1 --top 0", exitUsage, `1 to 1000`},
+		{"events -n sub-1 --top 0", exitUsage, `1 to 100`},
 		{"redeliver -n sub-1", exitUsage, `give --event-id or --since`},
 		{"redeliver -n sub-1 --since 2h", exitOK, `^COUNT\n1\n$`},
 		{"redeliver -n sub-1 --event-id event-7", exitFailed, `not found`},

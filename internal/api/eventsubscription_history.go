@@ -8,17 +8,14 @@ import (
 	"acrd/runner"
 )
 
-// maxHistory is how much of the history is told at once.
-const maxHistory = 1000
-
 // listDeliveries tells what became of events, in the form that ACR's webhooks
 // have for it.
 func (s *Server) listDeliveries(w http.ResponseWriter, r *http.Request) error {
-	top := pageSize
+	top := eventing.HistorySlots
 	if text := r.URL.Query().Get("$top"); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxHistory {
-			return runner.Faults{{Code: "InvalidParameter", Target: "$top", Message: "It is not a number from 1 to " + strconv.Itoa(maxHistory) + "."}}
+		if err != nil || n < 1 || n > eventing.HistorySlots {
+			return runner.Faults{{Code: "InvalidParameter", Target: "$top", Message: "It is not a number from 1 to " + strconv.Itoa(eventing.HistorySlots) + "."}}
 		}
 		top = n
 	}
@@ -32,7 +29,7 @@ func (s *Server) listDeliveries(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := page[WebhookEvent]{Value: []WebhookEvent{}}
 	for i := range attempts {
-		told, err := newWebhookEvent(&attempts[i], eventing.Delivery{Subscription: e.Name, Schema: e.Schema, Registry: rootOf(r)})
+		told, err := newWebhookEvent(&attempts[i], eventing.Delivery{Subscription: e.Name, Schema: e.Schema, Registry: ourRoot})
 		if err != nil {
 			return err
 		}

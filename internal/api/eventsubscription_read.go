@@ -177,6 +177,7 @@ func (r *eventReader) destination(at string, p *EventDestination, old *eventing.
 		d.URL = old.URL
 	}
 	at += ".properties"
+	d.Trusted = d.Trusted || d.Type == eventing.ToFolder
 	if d.Type == eventing.ToTask {
 		r.checkTask(at, &d)
 	} else {

@@ -15,7 +15,9 @@ import (
 
 	"acrd/eventing"
 	"acrd/internal/api"
+	"acrd/internal/api/apitest"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -327,6 +329,34 @@ func TestEventSubscriptionHandshake(t *testing.T) {
 	d.want(200, "DELETE", path, ``)
 	if deleted != 1 {
 		t.Errorf("told of its end %d times", deleted)
+	}
+}
+
+// TestEventSubscriptionPollers is what Azure's pollers make of the answers.
+func TestEventSubscriptionPollers(t *testing.T) {
+	d := newDesk(t)
+	quick := &runtime.PollUntilDoneOptions{Frequency: time.Second} // is the least there is
+	begin := func(name, at string) *runtime.Poller[apitest.EventSubscription] {
+		return apitest.BeginEventSubscription(t, d.server.URL, deskToken, name, `{"properties": {"destination": {"endpointType": "WebHook", "properties": {"endpointUrl": "`+at+`", "insecure": true}}}}`)
+	}
+	p := begin("agreed", "https://h.example/")
+	if got, err := p.Result(t.Context()); !p.Done() || err != nil || got.Name != "agreed" {
+		t.Errorf("done %t, %+v, %v", p.Done(), got, err)
+	}
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer receiver.Close()
+	d.api.Handshake = &eventing.Handshake{Subscriptions: d.told, Client: func(eventing.Destination) (*http.Client, error) { return receiver.Client(), nil }}
+	p = begin("waiting", receiver.URL)
+	if _, err := p.Poll(t.Context()); err != nil || p.Done() {
+		t.Errorf("done %t before anybody has agreed, %v", p.Done(), err)
+	}
+	s, err := d.told.Subscription(t.Context(), eventing.EventSubscription, "waiting")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.api.Handshake.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, s.Validation.URL, nil))
+	if got, err := p.PollUntilDone(t.Context(), quick); err != nil || got.Properties.ProvisioningState != "Succeeded" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -240,7 +240,7 @@ func (s *Server) saveEventSubscription(w http.ResponseWriter, r *http.Request, b
 		now.State = keptState(old)
 		err = save()
 	} else {
-		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: rootOf(r), Base: s.base(r)}, save)
+		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: ourRoot, Base: s.base(r)}, save)
 	}
 	if err != nil {
 		return handshakeFault(err)
@@ -319,13 +319,12 @@ func local(r *http.Request) bool { return r.Context().Value(peerKey{}) != nil &&
 
 // grantable says that a destination needs no more trust than it had.
 func grantable(now, old *eventing.Destination) bool {
-	special := now.Trusted || now.Type == eventing.ToFolder
-	return !special || samePlace(now, old) && now.Trusted == old.Trusted
+	return !now.Trusted || samePlace(now, old) && old.Trusted
 }
 
 // base is the address of this daemon, as receivers may visit it.
 func (s *Server) base(r *http.Request) string {
-	if s.Base != "" {
+	if s.Base != "" && local(r) { // who came under no name
 		return s.Base
 	}
 	return scheme(r) + "://" + s.address(r)
@@ -342,7 +341,7 @@ func (s *Server) deleteEventSubscription(w http.ResponseWriter, r *http.Request)
 		return nil, nil
 	})
 	if err == nil && s.Handshake != nil {
-		if e := s.Handshake.Deleted(r.Context(), was, rootOf(r)); e != nil && s.Log != nil {
+		if e := s.Handshake.Deleted(r.Context(), was, ourRoot); e != nil && s.Log != nil {
 			s.Log.Info("receiver was not told that its subscription is gone", "subscription", was.Name, "err", e)
 		}
 	}

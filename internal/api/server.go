@@ -69,7 +69,7 @@ type Server struct {
 	// Handshake asks receivers of events first; nil asks nobody.
 	Handshake *eventing.Handshake
 	// Base is the address under which receivers of events may visit this
-	// daemon, http://HOST:PORT; empty is the one that a request came to.
+	// daemon, http://HOST:PORT, where a subscription is made over the socket.
 	Base string
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler

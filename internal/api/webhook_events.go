@@ -21,6 +21,8 @@ type WebhookEvent struct {
 	Attempt int              `json:"attempt"`
 	Time    time.Time        `json:"time"`
 	Outcome eventing.Outcome `json:"outcome"`
+	// Error says what was wrong where nothing was answered.
+	Error string `json:"error,omitempty"`
 	// NextAttempt is zero if there will be none.
 	NextAttempt time.Time `json:"nextAttempt,omitzero"`
 }
@@ -91,7 +93,7 @@ func newWebhookEvent(a *eventing.Attempt, d eventing.Delivery) (WebhookEvent, er
 	e := WebhookEvent{
 		ID: a.Event.ID, Request: eventRequestMessage{Content: content, Headers: map[string]string{}},
 		Response: eventResponseMessage{Headers: map[string]string{}, Reason: string(a.Outcome)},
-		Attempt:  a.Count + 1, Time: a.Time, Outcome: a.Outcome, NextAttempt: a.Next,
+		Attempt:  a.Count + 1, Time: a.Time, Outcome: a.Outcome, Error: a.Error, NextAttempt: a.Next,
 	}
 	x := a.Exchange
 	if x == nil {

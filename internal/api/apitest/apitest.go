@@ -52,18 +52,7 @@ type desk struct {
 // Run drives the API at endpoint, http://HOST:PORT, with the owner's token.
 func Run(t *testing.T, endpoint, owner string) {
 	t.Helper()
-	// This is all that a user of the SDK has to change.
-	options := &arm.ClientOptions{
-		ClientOptions: policy.ClientOptions{
-			Cloud: cloud.Configuration{
-				ActiveDirectoryAuthorityHost: "https://login.microsoftonline.com/",
-				Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: endpoint, Audience: "acrd"}},
-			},
-			InsecureAllowCredentialWithHTTP: true, // on loopback
-		},
-		DisableRPRegistration: true,
-	}
-	factory, err := acr.NewClientFactory("00000000-0000-0000-0000-000000000000", token(owner), options)
+	factory, err := acr.NewClientFactory("00000000-0000-0000-0000-000000000000", token(owner), clientOptions(endpoint))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +80,21 @@ func Run(t *testing.T, endpoint, owner string) {
 		if !ok && part.name == "Upload" {
 			return
 		}
+	}
+}
+
+// clientOptions lead Azure's SDK to endpoint.
+func clientOptions(endpoint string) *arm.ClientOptions {
+	// This is all that a user of the SDK has to change.
+	return &arm.ClientOptions{
+		ClientOptions: policy.ClientOptions{
+			Cloud: cloud.Configuration{
+				ActiveDirectoryAuthorityHost: "https://login.microsoftonline.com/",
+				Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: endpoint, Audience: "acrd"}},
+			},
+			InsecureAllowCredentialWithHTTP: true, // on loopback
+		},
+		DisableRPRegistration: true,
 	}
 }
 

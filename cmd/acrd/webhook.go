@@ -39,6 +39,7 @@ type webhookForm struct {
 	location, headersFile    string
 	actions, headers, tags   wordList
 	tagsOnDelete             bool
+	delivery                 deliveryForm
 }
 
 func (f *webhookForm) define(fs *pflag.FlagSet) {
@@ -51,6 +52,7 @@ func (f *webhookForm) define(fs *pflag.FlagSet) {
 	fs.StringVar(&f.scope, "scope", "", "REPOSITORY:TAG, REPOSITORY:*, or REPOSITORY, which is REPOSITORY:latest; everything if empty")
 	fs.StringVar(&f.status, "status", "enabled", "enabled or disabled")
 	fs.BoolVar(&f.tagsOnDelete, "tags-on-delete", false, "tell the tags of an image that was deleted, in target.tags; Azure tells none")
+	f.delivery.define(fs)
 	fs.Var(&f.tags, "tags", `tags of the resource, NAME=VALUE ...; "" for none any more`)
 }
 
@@ -69,10 +71,13 @@ func (f *webhookForm) properties(s *session) (body, error) {
 		}
 	}
 	headers, err := f.customHeaders(s)
+	if err != nil {
+		return nil, err
+	}
 	if headers != nil {
 		p["customHeaders"] = headers
 	}
-	return p, err
+	return p, f.delivery.addTo(p, f.fs)
 }
 
 func (f *webhookForm) customHeaders(s *session) (map[string]string, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +36,19 @@ type WebhookProperties struct {
 	Status            string         `json:"status"` // enabled or disabled
 	Scope             string         `json:"scope"`
 	Actions           []string       `json:"actions"`
-	// TagsOnDelete is not Azure's: it tells the tags of an image that was
-	// deleted.
-	TagsOnDelete bool `json:"tagsOnDelete,omitempty"`
+	WebhookExtras
+}
+
+// WebhookExtras are what of a webhook is not Azure's. All but the first mean
+// what they do of event subscriptions.
+type WebhookExtras struct {
+	// TagsOnDelete tells the tags of an image that was deleted.
+	TagsOnDelete bool              `json:"tagsOnDelete,omitempty"`
+	RetryPolicy  *EventRetryPolicy `json:"retryPolicy,omitempty"`
+	Sign         *EventSigning     `json:"sign,omitempty"`
+	CA           string            `json:"ca,omitempty"`
+	Insecure     bool              `json:"insecure,omitempty"`
+	Trusted      bool              `json:"trusted,omitempty"`
 }
 
 // A CallbackConfig is what of a webhook is secret.
@@ -55,10 +66,10 @@ type webhookBody struct {
 
 type webhookBodyProperties struct {
 	CallbackConfig
-	Status       string   `json:"status"`
-	Scope        string   `json:"scope"`
-	Actions      []string `json:"actions"`
-	TagsOnDelete bool     `json:"tagsOnDelete"`
+	WebhookExtras
+	Status  string   `json:"status"`
+	Scope   string   `json:"scope"`
+	Actions []string `json:"actions"`
 }
 
 const (
@@ -82,7 +93,7 @@ func (s *Server) webhookRoutes() []route {
 }
 
 func newWebhook(base string, w *eventing.Subscription) *Webhook {
-	p := WebhookProperties{ProvisioningState: w.State, Status: webhookEnabled, Scope: w.Hook.Scope, Actions: w.Hook.Actions, TagsOnDelete: w.Hook.TagsOnDelete}
+	p := WebhookProperties{ProvisioningState: w.State, Status: webhookEnabled, Scope: w.Hook.Scope, Actions: w.Hook.Actions, WebhookExtras: extras(w)}
 	if w.Hook.Disabled {
 		p.Status = webhookDisabled
 	}
@@ -94,6 +105,18 @@ func newWebhook(base string, w *eventing.Subscription) *Webhook {
 		ID: base + "/webhooks/" + w.Name, Name: w.Name, Type: "Microsoft.ContainerRegistry/registries/webhooks",
 		Location: w.Hook.Location, Tags: tags, SystemData: systemData{moment(w.Created), moment(w.Updated)}, Properties: p,
 	}
+}
+
+func extras(w *eventing.Subscription) WebhookExtras {
+	d := &w.Destination
+	x := WebhookExtras{TagsOnDelete: w.Hook.TagsOnDelete, CA: d.CA, Insecure: d.Insecure, Trusted: d.Trusted}
+	if w.Retry != (eventing.Retry{}) {
+		x.RetryPolicy = &EventRetryPolicy{w.Retry.MaxAttempts, int(w.Retry.TTL / time.Minute)}
+	}
+	if d.Sign.Hub != "" || len(d.Sign.Standard) > 0 {
+		x.Sign = &EventSigning{d.Sign.Standard, d.Sign.Hub}
+	}
+	return x
 }
 
 func callback(w *eventing.Subscription) CallbackConfig {
@@ -108,7 +131,7 @@ func callback(w *eventing.Subscription) CallbackConfig {
 func written(w *eventing.Subscription) webhookBody {
 	shown := newWebhook("", w)
 	p := shown.Properties
-	return webhookBody{shown.Location, shown.Tags, webhookBodyProperties{callback(w), p.Status, p.Scope, p.Actions, p.TagsOnDelete}}
+	return webhookBody{shown.Location, shown.Tags, webhookBodyProperties{callback(w), p.WebhookExtras, p.Status, p.Scope, p.Actions}}
 }
 
 func (s *Server) webhook(r *http.Request) (*eventing.Subscription, error) {
@@ -250,7 +273,10 @@ func (s *Server) saveWebhook(w http.ResponseWriter, r *http.Request, body func(o
 		}
 		saved, status = b.subscription(r.PathValue("webhook"), old), http.StatusOK
 		if old == nil {
-			status = http.StatusCreated
+			old, status = &eventing.Subscription{}, http.StatusCreated
+		}
+		if !local(r) && !grantable(&saved.Destination, &old.Destination) {
+			return nil, &forbiddenError{"trust is for the owner to give, on the daemon's own socket"}
 		}
 		return saved, nil
 	})
@@ -300,6 +326,25 @@ func (b *webhookBody) check(name string, old *eventing.Subscription) runner.Faul
 	if err := eventing.CheckScope(p.Scope); err != nil {
 		add("InvalidProperty", "properties.scope", "A scope is REPOSITORY:TAG, REPOSITORY:*, REPOSITORY or empty: %s.", err)
 	}
+	return append(faults, p.WebhookExtras.check()...)
+}
+
+func (x *WebhookExtras) check() runner.Faults {
+	var faults runner.Faults
+	add := func(target, format string, args ...any) {
+		faults = append(faults, runner.Fault{Code: "InvalidProperty", Target: "properties." + target, Message: fmt.Sprintf(format, args...)})
+	}
+	if x.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(x.CA)) {
+		add("ca", "There is no certificate in it: it is a bundle in PEM.")
+	}
+	if p := x.RetryPolicy; p != nil {
+		if p.MaxDeliveryAttempts < 0 || p.MaxDeliveryAttempts > maxAttempts {
+			add("retryPolicy.maxDeliveryAttempts", "%d is not between 1 and %d.", p.MaxDeliveryAttempts, maxAttempts)
+		}
+		if p.EventTimeToLiveInMinutes < 0 || p.EventTimeToLiveInMinutes > maxTTLMinutes {
+			add("retryPolicy.eventTimeToLiveInMinutes", "%d is not between 1 and %d.", p.EventTimeToLiveInMinutes, maxTTLMinutes)
+		}
+	}
 	return faults
 }
 
@@ -342,7 +387,7 @@ func (b *webhookBody) subscription(name string, old *eventing.Subscription) *eve
 		Hook: &eventing.Hook{
 			Scope: p.Scope, Disabled: strings.EqualFold(p.Status, webhookDisabled), Location: b.Location, Tags: b.Tags, TagsOnDelete: p.TagsOnDelete,
 		},
-		Destination: eventing.Destination{Type: eventing.ToWebHook, URL: p.ServiceURI},
+		Destination: eventing.Destination{Type: eventing.ToWebHook, URL: p.ServiceURI, CA: p.CA, Insecure: p.Insecure, Trusted: p.Trusted},
 		Updated:     time.Now().UTC(),
 	}
 	for _, action := range p.Actions {
@@ -353,6 +398,12 @@ func (b *webhookBody) subscription(name string, old *eventing.Subscription) *eve
 	for _, name := range slices.Sorted(maps.Keys(p.CustomHeaders)) {
 		secret := !strings.EqualFold(name, "Content-Type")
 		w.Destination.Attributes = append(w.Destination.Attributes, eventing.Attribute{Name: name, Value: p.CustomHeaders[name], Secret: secret})
+	}
+	if retry := p.RetryPolicy; retry != nil {
+		w.Retry = eventing.Retry{MaxAttempts: retry.MaxDeliveryAttempts, TTL: time.Duration(retry.EventTimeToLiveInMinutes) * time.Minute}
+	}
+	if sign := p.Sign; sign != nil {
+		w.Destination.Sign = eventing.Signing{Standard: sign.Standard, Hub: sign.Hub}
 	}
 	w.Created = w.Updated
 	if old != nil {

@@ -9,7 +9,8 @@ import (
 )
 
 const hookBody = `{"location": "local", "properties": {"serviceUri": "https://h.example/CANARY", "actions": ["push", "PUSH", "untag"],
-	"customHeaders": {"Authorization": "CANARY", "content-type": "text/plain"}, "scope": "app", "tagsOnDelete": true}}`
+	"customHeaders": {"Authorization": "CANARY", "content-type": "text/plain"}, "scope": "app", "tagsOnDelete": true,
+	"retryPolicy": {"maxDeliveryAttempts": 3}, "sign": {"hub": "a-secret"}}}`
 
 // TestWebhookLife is what the SDK does not show: what is told to nobody, and
 // what a PATCH leaves.
@@ -19,7 +20,8 @@ func TestWebhookLife(t *testing.T) {
 	d.want(404, "PATCH", path, `{}`, "ResourceNotFound")
 	d.want(404, "GET", path, ``, "ResourceNotFound")
 	d.want(204, "DELETE", path, ``)
-	d.want(201, "PUT", path, hookBody, `"actions":["push","untag"]`, `"scope":"app"`, `"status":"enabled"`, `"tagsOnDelete":true`)
+	d.want(201, "PUT", path, hookBody, `"actions":["push","untag"]`, `"scope":"app"`, `"status":"enabled"`,
+		`"tagsOnDelete":true,"retryPolicy":{"maxDeliveryAttempts":3,"eventTimeToLiveInMinutes":0},"sign":{"hub":"a-secret"}`)
 	d.want(200, "PUT", root+"/WEBHOOKS/hook1", hookBody, `"name":"Hook1"`)
 	for _, c := range []struct {
 		patch    string
@@ -52,6 +54,26 @@ func TestWebhookLife(t *testing.T) {
 	d.want(200, "DELETE", path, ``)
 }
 
+// TestWebhookTrust: over TCP nobody gets a webhook to where others may not, be
+// he the owner.
+func TestWebhookTrust(t *testing.T) {
+	d := newDesk(t)
+	path := root + "/webhooks/hook1"
+	d.want(403, "PUT", path, strings.Replace(hookBody, `"scope"`, `"trusted": true, "scope"`, 1), "on the daemon's own socket")
+	d.want(201, "PUT", path, hookBody)
+	d.want(403, "PATCH", path, `{"properties": {"trusted": true}}`)
+	err := d.told.ChangeSubscription(t.Context(), eventing.Webhook, "hook1", func(w *eventing.Subscription) (*eventing.Subscription, error) {
+		w.Destination.Trusted = true
+		return w, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.want(200, "PATCH", path, `{"properties": {"status": "disabled"}}`, `"trusted":true`)
+	d.want(403, "PATCH", path, `{"properties": {"serviceUri": "http://127.0.0.1/"}}`)
+	d.want(200, "PATCH", path, `{"properties": {"serviceUri": "http://127.0.0.1/", "trusted": false}}`)
+}
+
 func TestWebhookFaults(t *testing.T) {
 	d := newDesk(t)
 	path := root + "/webhooks/hook1"
@@ -69,6 +91,9 @@ func TestWebhookFaults(t *testing.T) {
 		`{"properties": {"customHeaders": {"a b": "1"}}}`:                            "properties.customHeaders.a b",
 		`{"properties": {"customHeaders": {"A": "1\r\nB: 2"}}}`:                      "a value that no header can have",
 		`{"properties": {"customHeaders": {"Content-Length": "1"}}}`:                 "a header of the connection",
+		`{"properties": {"ca": "x"}}`:                                                "a bundle in PEM",
+		`{"properties": {"retryPolicy": {"maxDeliveryAttempts": 31}}}`:               "31 is not between 1 and 30",
+		`{"properties": {"retryPolicy": {"eventTimeToLiveInMinutes": -1}}}`:          "-1 is not between 1 and 1440",
 		`{"properties": {"scope": "Foo", "status": "on", "customHeaders": {"":""}}}`: "properties.customHeaders.",
 	} {
 		if text := d.want(400, "PATCH", path, body, says); strings.Contains(text, "CANARY") {

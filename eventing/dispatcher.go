@@ -122,6 +122,8 @@ type serving struct {
 	cache       *cache
 
 	idle, gauge, renew time.Time // when it is time
+
+	passed bool // the last pass has found events
 }
 
 type subscriber struct {
@@ -155,7 +157,7 @@ func (s *serving) loop(ctx context.Context) {
 			continue
 		}
 		timer.Reset(every)
-		if err != nil {
+		if err != nil || s.passed {
 			timer.Reset(lookEvery)
 		}
 		select {
@@ -188,6 +190,7 @@ func (s *serving) once(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	now := time.Now()
+	s.passed = false
 	if s.anyActive() {
 		more, err = s.pass(ctx)
 	} else if now.After(s.idle) {
@@ -285,9 +288,11 @@ func (s *serving) start(r *Subscriber) *queue {
 	return q
 }
 
-// wakeWaiting finds what other daemons have put into the queues of this one.
+// wakeWaiting finds what others have put into the queues of this daemon: other
+// daemons, and who redelivers. Alone that is looked for when the bell has rung
+// for nothing that pass has found, and now and then.
 func (s *serving) wakeWaiting(ctx context.Context) error {
-	if s.Alone || len(s.queues) == 0 {
+	if s.Alone && s.passed || len(s.queues) == 0 {
 		return nil
 	}
 	waiting, err := s.Store.Waiting(ctx, s.owner, time.Now())

@@ -21,6 +21,7 @@ func (s *serving) pass(ctx context.Context) (more bool, err error) {
 	if err != nil || len(events) == 0 {
 		return false, err
 	}
+	s.passed = true
 	all := make([]int64, len(events))
 	for i := range events {
 		all[i] = events[i].Seq

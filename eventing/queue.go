@@ -264,7 +264,7 @@ func (q *queue) deliver(ctx context.Context, batch []*item) {
 	q.inFlight++
 	d := Delivery{
 		Subscription: q.sub.Name, Schema: q.sub.Schema, Registry: q.Registry, Events: make([]Attempted, len(batch)),
-		Attributes: q.sub.values(&batch[0].event.Event, q.Registry),
+		Attributes: q.sub.values(&batch[0].event.Event, q.Registry), Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
 	}
 	for i, it := range batch {
 		d.Events[i] = Attempted{Event: it.event.Event, Count: it.Attempts}

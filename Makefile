@@ -7,7 +7,7 @@ LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X gith
 TOOLS       := $(CURDIR)/build/tools
 GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.8.0
-PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo postgresql
+PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo postgresql webhook
 # Installing it starts a server that the network can reach: not on a machine of yours.
 PACKAGES    += $(if $(CI),openssh-server)
 

@@ -28,8 +28,9 @@ type backend struct {
 	store distribution.Namespace
 }
 
-// openBackend opens distribution below dir, which must be absolute.
-func openBackend(ctx context.Context, dir string) (*backend, error) {
+// openBackend opens distribution below dir, which must be absolute. Clients'
+// requests go through the storage driver of that name.
+func openBackend(ctx context.Context, dir, driver string) (*backend, error) {
 	// Distribution makes this with the first push, and cannot list or purge before.
 	if err := os.MkdirAll(filepath.Join(dir, "docker/registry/v2/repositories"), 0o700); err != nil {
 		return nil, fmt.Errorf("open storage: %w", err)
@@ -42,7 +43,7 @@ func openBackend(ctx context.Context, dir string) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage: %w", err)
 	}
-	app, err := newApp(ctx, configure(dir))
+	app, err := newApp(ctx, configure(dir, driver))
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +51,9 @@ func openBackend(ctx context.Context, dir string) (*backend, error) {
 }
 
 // configure is the configuration file that nobody has to write.
-func configure(dir string) *configuration.Configuration {
+func configure(dir, driver string) *configuration.Configuration {
 	c := &configuration.Configuration{Storage: configuration.Storage{
-		"filesystem":  {"rootdirectory": dir},
+		driver:        {"rootdirectory": dir},
 		"delete":      {"enabled": true},
 		"redirect":    {"disable": true},
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}}, // a goroutine; see PurgeUploads

@@ -22,6 +22,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,9 @@ type Options struct {
 	Journal Journal
 	// Location is told as where the registry is, as a region of Azure.
 	Location string
+
+	// driver is another of distribution's storage drivers, for tests.
+	driver string
 }
 
 // Registry is an open registry. Its methods are safe for concurrent use.
@@ -99,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	b, err := openBackend(ctx, dir)
+	b, err := openBackend(ctx, dir, cmp.Or(o.driver, "filesystem"))
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
 	}

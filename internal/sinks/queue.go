@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -47,11 +48,7 @@ func newStorageQueue(t *target) (*storageQueue, error) {
 func (q *storageQueue) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.Exchange, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	options := &azqueue.EnqueueMessageOptions{}
-	if q.MessageTTL != 0 {
-		seconds := int32(max(-1, min(q.MessageTTL/time.Second, 1<<31-1)))
-		options.TimeToLive = &seconds
-	}
+	options := &azqueue.EnqueueMessageOptions{TimeToLive: q.timeToLive()}
 	for _, a := range d.Events {
 		body, _, err := encode(d, a)
 		if err != nil {
@@ -63,4 +60,19 @@ func (q *storageQueue) Deliver(ctx context.Context, d eventing.Delivery) (*event
 		}
 	}
 	return q.exchange(http.MethodPost, http.StatusCreated, d, nil), nil
+}
+
+// timeToLive is in seconds; nil is the service's own, seven days, and -1 for
+// ever.
+func (q *storageQueue) timeToLive() *int32 {
+	var seconds int32
+	switch ttl := q.MessageTTL; {
+	case ttl == 0:
+		return nil
+	case ttl < 0:
+		seconds = -1
+	default:
+		seconds = int32(min((ttl+time.Second-1)/time.Second, math.MaxInt32))
+	}
+	return &seconds
 }

@@ -128,7 +128,10 @@ func TestRabbitMQ(t *testing.T) {
 			receiver = newReceiver(t, server, queue)
 			return to(t, p, "/queue/"+queue, userPassword, trusted)
 		},
-		Again:    func(t *testing.T, p *sinktest.Proxy) eventing.Sink { return to(t, p, "/queue/"+queue, userPassword, true) },
+		// The login of Service Bus is the same SASL.
+		Again: func(t *testing.T, p *sinktest.Proxy) eventing.Sink {
+			return to(t, p, "/queue/"+queue, "Endpoint=sb://127.0.0.1/;SharedAccessKeyName="+sinktest.User+";SharedAccessKey="+sinktest.Password, true)
+		},
 		Connects: true,
 		Received: func(t *testing.T, n int) []sinktest.Message { return fromAMQP(t, receiver, n) },
 		Largest:  1 << 20,

@@ -8,8 +8,9 @@ TOOLS       := $(CURDIR)/build/tools
 GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.8.0
 PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo postgresql webhook
-# Installing it starts a server that the network can reach: not on a machine of yours.
-PACKAGES    += $(if $(CI),openssh-server)
+# Servers that tests talk to are big, and installing one may start it for the network to reach: not on a machine of yours.
+PACKAGES    += $(if $(CI),openssh-server rabbitmq-server nats-server nodejs $(if $(shell command -v npm),,npm))
+AZURITE     := 3.35.0
 
 # One set of flags for everything, so that tests re-use what the build compiled.
 export CGO_ENABLED ?= 0
@@ -26,8 +27,16 @@ deps: ## install what a bare Debian or Ubuntu lacks (needs root or sudo)
 	if [ -n "$$missing" ]; then \
 	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  echo "installing:$$missing"; \
+	  policy=/usr/sbin/policy-rc.d; made=""; \
+	  [ -e $$policy ] || { made=1; printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod 755 $$policy; }; \
 	  $$sudo apt-get update -qq; $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  [ -z "$$made" ] || $$sudo rm $$policy; \
 	fi
+	@[ -z "$(CI)" ] || [ -e $(TOOLS)/azurite-$(AZURITE) ] || { \
+	  echo "installing: azurite"; \
+	  npm install --prefix $(TOOLS)/azurite --no-audit --no-fund --ignore-scripts --loglevel error azurite@$(AZURITE) >/dev/null; \
+	  touch $(TOOLS)/azurite-$(AZURITE); \
+	}
 
 build: ## build bin/acrd
 	@mkdir -p bin
@@ -42,8 +51,8 @@ test: deps ## all tests: units, and integration on the real engine
 race: ## unit tests with the race detector
 	CGO_ENABLED=1 go test -race ./...
 
-integration: deps ## only the tests on the real engine
-	ACRD_INTEGRATION=1 go test -timeout 30m -count=1 ./integration/...
+integration: deps ## only the tests on the real engine and on real servers
+	ACRD_INTEGRATION=1 go test -timeout 30m -count=1 ./integration/... ./internal/sinks/...
 
 soak: deps ## kill daemon and engine 500 times under load (15 minutes; KILLS=n)
 	ACRD_INTEGRATION=1 ACRD_SOAK=$(or $(KILLS),500) go test -run '^TestKilled$$' -count=1 -timeout 2h -v ./integration

@@ -2,7 +2,6 @@ package sinks
 
 import (
 	"context"
-	"net"
 	"testing"
 	"time"
 
@@ -24,7 +23,7 @@ func TestKafka(t *testing.T) {
 		}, credential)
 	}
 	open := func(t *testing.T, p *sinktest.Proxy, path, credential string, trusted bool) eventing.Sink {
-		consumer = newConsumer(t, newCluster(t, p), p.Upstream)
+		consumer = newConsumer(t, newCluster(t, p), p)
 		return sinkTo(t, p, path, credential, trusted)
 	}
 	sinktest.Run(t, sinktest.Peer{
@@ -59,31 +58,12 @@ func mustOpen(t *testing.T, d eventing.Destination, credential string) eventing.
 	return sink
 }
 
-// advertised is a listener that tells clients another address.
-type advertised struct {
-	net.Listener
-	as net.Addr
-}
-
-func (l advertised) Addr() net.Addr { return l.as }
-
 func newCluster(t *testing.T, p *sinktest.Proxy) *kfake.Cluster {
 	t.Helper()
-	as, err := net.ResolveTCPAddr("tcp", p.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.SeedTopics(1, "events"),
 		kfake.EnableSASL(), kfake.Superuser("PLAIN", "ada", "pass-4711"),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			l, err := net.Listen(network, "127.0.0.1:0")
-			if err != nil {
-				return nil, err
-			}
-			p.Upstream = l.Addr().String()
-			return advertised{l, as}, nil
-		}),
+		kfake.ListenFn(sinktest.Advertise(p)),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +72,7 @@ func newCluster(t *testing.T, p *sinktest.Proxy) *kfake.Cluster {
 	return cluster
 }
 
-func newConsumer(t *testing.T, cluster *kfake.Cluster, at string) *kgo.Client {
+func newConsumer(t *testing.T, cluster *kfake.Cluster, p *sinktest.Proxy) *kgo.Client {
 	t.Helper()
 	login := (&kafkaSink{target: &target{credential: "ada:pass-4711", url: mustURL(t, "kafka://x")}})
 	mechanism, err := login.mechanism()
@@ -102,9 +82,7 @@ func newConsumer(t *testing.T, cluster *kfake.Cluster, at string) *kgo.Client {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("events"), kgo.SASL(mechanism),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.Dialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, at)
-		}),
+		kgo.Dialer(sinktest.Past(p)),
 	)
 	if err != nil {
 		t.Fatal(err)

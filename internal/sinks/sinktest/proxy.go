@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -183,4 +184,35 @@ func (p *Proxy) write(to, from net.Conn, b []byte, upstream bool) bool {
 	}
 	_, err := to.Write(b)
 	return err == nil
+}
+
+// Advertise listens for a server that tells its clients where it is: it tells
+// them the proxy. It sets the proxy's Upstream.
+func Advertise(p *Proxy) func(network, _ string) (net.Listener, error) {
+	return func(network, _ string) (net.Listener, error) {
+		as, err := net.ResolveTCPAddr(network, p.Address())
+		if err != nil {
+			return nil, err
+		}
+		l, err := net.Listen(network, "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		p.Upstream = l.Addr().String()
+		return advertised{l, as}, nil
+	}
+}
+
+type advertised struct {
+	net.Listener
+	as net.Addr
+}
+
+func (l advertised) Addr() net.Addr { return l.as }
+
+// Past connects to what is behind the proxy.
+func Past(p *Proxy) func(ctx context.Context, network, _ string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, p.Upstream)
+	}
 }

@@ -133,7 +133,7 @@ func (s *Server) Stop(t *testing.T) {
 	s.process = nil
 	if t.Failed() {
 		text := s.output.String()
-		t.Logf("%s has printed: %s", s.name, text[max(0, len(text)-4000):])
+		t.Logf("%s has printed: %s", s.name, text[max(0, len(text)-1500):])
 	}
 }
 

@@ -97,7 +97,7 @@ func (l *amqpLink) attach(ctx context.Context, s *amqpSink) (err error) {
 	if s.login != (login{}) {
 		sasl = amqp.SASLTypePlain(s.login.user, s.login.password)
 	}
-	l.conn, err = amqp.NewConn(ctx, l.raw, &amqp.ConnOptions{HostName: s.target.url.Hostname(), SASLType: sasl, WriteTimeout: Timeout})
+	l.conn, err = amqp.NewConn(ctx, l.raw, &amqp.ConnOptions{HostName: hostName(s.target), SASLType: sasl, WriteTimeout: Timeout})
 	if err != nil {
 		return amqpFailed("open", refused(err))
 	}
@@ -110,6 +110,15 @@ func (l *amqpLink) attach(ctx context.Context, s *amqpSink) (err error) {
 		return amqpFailed("attach", err)
 	}
 	return nil
+}
+
+// hostName is what the peer is asked for. RabbitMQ takes the name of a virtual
+// host for it.
+func hostName(t *target) string {
+	if v := t.url.Query().Get("vhost"); v != "" {
+		return "vhost:" + v
+	}
+	return t.url.Hostname()
 }
 
 // refused gives the answer to a login that go-amqp has no type for one.

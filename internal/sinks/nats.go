@@ -37,9 +37,12 @@ func newNATS(t *target) (*natsSink, error) {
 	s.options.Timeout = Timeout
 	s.options.NoCallbacksAfterClientClose = true
 	s.options.Name = "acrd"
-	if t.tls != nil {
-		s.options.Secure, s.options.TLSConfig = true, t.tls
+	// A server may want encryption that the URL does not ask for.
+	var err error
+	if s.options.TLSConfig, err = t.encryption(); err != nil {
+		return nil, err
 	}
+	s.options.Secure = t.tls != nil
 	if err := s.logIn(t.credential); err != nil {
 		return nil, err
 	}

@@ -8,10 +8,13 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +141,54 @@ func TestEncrypted(t *testing.T) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 		sink.Close()
+	}
+}
+
+func TestStorageEncrypted(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, "<QueueMessagesList/>")
+	}))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	defer server.Close()
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	for ca, want := range map[string]eventing.Outcome{"": eventing.SocketError, ca: ""} {
+		for _, kind := range []string{"queue", "blob"} {
+			d := everywhere(server.Listener.Addr().String())[kind]
+			d.URL, d.Trusted, d.CA = strings.Replace(d.URL, "http:", "https:", 1), true, ca
+			sink := mustOpen(t, d, "")
+			_, err := sink.Deliver(t.Context(), sinktest.Delivery(eventing.CloudEvents10))
+			if (err != nil || want != "") && (err == nil || outcome(err) != want) {
+				t.Errorf("%s, with CA: %v: %v, want %q", kind, ca != "", err, want)
+			}
+			sink.Close()
+		}
+	}
+}
+
+// TestTimeout delivers to who takes connections and never says a word.
+func TestTimeout(t *testing.T) {
+	if os.Getenv("ACRD_INTEGRATION") != "1" {
+		t.Skip("it takes 30 s: ACRD_INTEGRATION is not 1")
+	}
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	for name, d := range everywhere(silent.Addr().String()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d.Trusted = true
+			sink := mustOpen(t, d, "")
+			defer sink.Close()
+			began := time.Now()
+			_, err := sink.Deliver(t.Context(), sinktest.Delivery(eventing.CloudEvents10))
+			if took := time.Since(began); outcome(err) != eventing.TimedOut || took > Timeout+5*time.Second {
+				t.Errorf("%v (%s) after %v, want %s", err, outcome(err), took, eventing.TimedOut)
+			}
+		})
 	}
 }
 

@@ -3,9 +3,13 @@ package sinks
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/sas"
 	"github.com/Azure/go-amqp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -91,6 +96,32 @@ func TestNATS(t *testing.T) {
 			t.Errorf("%v (%s) after %v", err, outcome(err), time.Since(began))
 		}
 	})
+}
+
+// TestNATSEncrypted is about a server that wants encryption, whether the URL
+// asks for it or not.
+func TestNATSEncrypted(t *testing.T) {
+	certificate, ca := selfSigned(t)
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"ca.pem": ca, "key.pem": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, server := sinktest.NATS(t, fmt.Sprintf("tls { cert_file: %q, key_file: %q }", filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")))
+	for _, scheme := range []string{"nats", "natss", "tls"} {
+		for ca, want := range map[string]eventing.Outcome{"": eventing.SocketError, ca: eventing.NotFound} { // there is no stream
+			sink := mustOpen(t, eventing.Destination{Type: eventing.ToNATS, URL: scheme + "://" + server + "/s", Trusted: true, CA: ca}, userPassword)
+			if _, err := sink.Deliver(t.Context(), sinktest.Delivery(eventing.CloudEvents10)); outcome(err) != want {
+				t.Errorf("%s, with CA: %v: %v (%s), want %s", scheme, ca != "", err, outcome(err), want)
+			}
+			sink.Close()
+		}
+	}
 }
 
 func fromNATS(t *testing.T, consumer jetstream.Consumer, n int) (messages []sinktest.Message) {
@@ -224,7 +255,17 @@ func TestStorageQueue(t *testing.T) {
 			}
 			return to(t, p, "AccountName="+azure.Account+";AccountKey="+azure.Key, trusted)
 		},
-		Again:        func(t *testing.T, p *sinktest.Proxy) eventing.Sink { return to(t, p, azure.Key, true) },
+		Again: func(t *testing.T, p *sinktest.Proxy) eventing.Sink {
+			values := sas.QueueSignatureValues{
+				Protocol: sas.ProtocolHTTPSandHTTP, ExpiryTime: time.Now().Add(time.Hour).UTC(), QueueName: queue,
+				Permissions: (&sas.QueuePermissions{Add: true}).String(),
+			}
+			signed, err := values.SignWithSharedKey(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return to(t, p, "?"+signed.Encode(), true)
+		},
 		NoProperties: true,
 		Received:     func(t *testing.T, n int) []sinktest.Message { return fromQueue(t, client, n) },
 		Largest:      48_000, TooLarge: 50_000, // 64 KiB in base64

@@ -38,6 +38,13 @@ func newStorage(t *target) (*storage, error) {
 			return nil, fmt.Errorf("the destination's secret is for %s, not for %s", name, s.account)
 		}
 	case fields["sharedaccesssignature"] != "":
+		endpoint := fields["queueendpoint"]
+		if t.Type == eventing.ToStorageBlob {
+			endpoint = fields["blobendpoint"]
+		}
+		if err := sameHost(endpoint, t.url.Hostname()); err != nil {
+			return nil, err
+		}
 		s.sign(fields["sharedaccesssignature"])
 	case strings.Contains(t.credential, "sig="):
 		s.sign(t.credential)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -138,8 +139,8 @@ func (s *Server) Stop(t *testing.T) {
 }
 
 // NATS starts a nats-server with JetStream, and returns its host:port. The user
-// "mute" may not publish.
-func NATS(t *testing.T) (*Server, string) {
+// "mute" may not publish. More is added to its configuration.
+func NATS(t *testing.T, more ...string) (*Server, string) {
 	t.Helper()
 	path := required(t, "nats-server", "nats-server")
 	dir, port := t.TempDir(), ports(t, 1)[0]
@@ -152,7 +153,7 @@ authorization { users: [
 	{user: %q, password: %q}
 	{user: "mute", password: %[4]q, permissions: {publish: {deny: ">"}}}
 ] }
-`, address, filepath.Join(dir, "js"), User, Password))
+`, address, filepath.Join(dir, "js"), User, Password)+strings.Join(more, "\n"))
 	return start(t, "nats-server", []string{address}, func() *exec.Cmd { return exec.Command(path, "-c", config) }), address
 }
 

@@ -45,7 +45,7 @@ var layers = map[string][]string{
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 	"internal/store/storetest":  {"eventing", "eventing/inbound", "runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
-	"internal/images":           {"triggers", "internal/registry"},
+	"internal/images":           {"eventing/inbound", "triggers", "internal/registry"},
 	"internal/metrics":          {"eventing", "runner", "steps"},
 	"internal/sinks":            {"eventing", "internal/address", "internal/sinks/sinktest"},
 	"internal/sinks/sinktest":   {"eventing"},

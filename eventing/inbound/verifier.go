@@ -47,6 +47,10 @@ type Verifier struct {
 	Pushed func(ctx context.Context, ref, how string, at time.Time) error
 	// Location is told in events.
 	Location string
+	// Settling is how long a registry may take until it shows what it has
+	// told, and how often it is asked meanwhile: it may tell of a tag before
+	// it has set it. Nil is 300 ms, 1 s, 3 s and 10 s.
+	Settling []time.Duration
 	Log      *slog.Logger // nil discards
 
 	once sync.Once
@@ -66,11 +70,9 @@ const (
 	lookEvery = 5 * time.Second
 	// patience is how long an answer of the registry is waited for.
 	patience = 6 * time.Hour
+	// mostTold is how often a push is told to who cannot deal with it.
+	mostTold = 6
 )
-
-// settling is how long a registry may take until it shows what it has told: it
-// may tell of a tag before it has set it.
-var settling = [...]time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
 
 // Wake tells that there is something new. It does not wait.
 func (v *Verifier) Wake() {
@@ -83,6 +85,13 @@ func (v *Verifier) Wake() {
 func (v *Verifier) ring() chan struct{} {
 	v.once.Do(func() { v.bell = make(chan struct{}, 1) })
 	return v.bell
+}
+
+func (v *Verifier) settling() []time.Duration {
+	if v.Settling != nil {
+		return v.Settling
+	}
+	return []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
 }
 
 func (v *Verifier) log() *slog.Logger { return cmp.Or(v.Log, slog.New(slog.DiscardHandler)) }
@@ -173,8 +182,8 @@ func (v *Verifier) settle(ctx context.Context, s *Source, c Claim, r Received) e
 		return v.Queue.EndNotice(ctx, c, r, v.event(s, r, d)...)
 	case err == nil:
 		r.Why = doubt
-		if again = r.Tries <= len(settling); again {
-			pause = settling[r.Tries-1]
+		if again = r.Tries <= len(v.settling()); again {
+			pause = v.settling()[r.Tries-1]
 		}
 	case errors.Is(err, ErrRefused):
 		r.Why, again = err.Error(), r.Tries < 3
@@ -244,8 +253,11 @@ func (v *Verifier) pushed(ctx context.Context, s *Source, c Claim, r Received, d
 		return v.Queue.EndNotice(ctx, c, r)
 	}
 	if err := v.Pushed(ctx, s.Registry+"/"+r.Ref(), "notice of "+s.Name, r.At); err != nil {
-		r.Why = err.Error()
-		return v.Queue.PutOffNotice(ctx, c, r, time.Now().Add(5*time.Second))
+		if r.Tries < mostTold {
+			r.Why = err.Error()
+			return v.Queue.PutOffNotice(ctx, c, r, time.Now().Add(5*time.Second))
+		}
+		v.log().Warn("tasks that are based on an image could not be looked at", "image", r.Ref(), "err", err)
 	}
 	r.Outcome, r.Why = Confirmed, ""
 	return v.Queue.EndNotice(ctx, c, r, v.event(s, r, d)...)

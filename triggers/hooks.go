@@ -45,7 +45,11 @@ const (
 func (h *Hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, text := h.receive(w, r)
 	if status >= http.StatusBadRequest {
-		h.log().Debug("webhook refused", "path", r.URL.Path, "status", status, "err", text)
+		path := r.URL.Path
+		if status == http.StatusNotFound {
+			path = HooksPrefix // what was meant for a registry's hook has a token in it
+		}
+		h.log().Debug("webhook refused", "path", path, "status", status, "err", text)
 	}
 	http.Error(w, text, status)
 }
@@ -63,7 +67,7 @@ func (h *Hooks) receive(w http.ResponseWriter, r *http.Request) (int, string) {
 	p, known := providers()[name]
 	switch {
 	case !known || !ok || task == "" || trigger == "":
-		return http.StatusNotFound, "there is no such hook: the path is /hooks/PROVIDER/TASK/TRIGGER"
+		return http.StatusNotFound, "there is no such hook: /hooks/PROVIDER/TASK/TRIGGER is for git servers, and /hooks/KIND/TOKEN for registries"
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return http.StatusMethodNotAllowed, "a webhook is a POST"

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"acrd/eventing"
+	"acrd/eventing/inbound"
 	"acrd/internal/api"
 	"acrd/internal/buildkit"
 	"acrd/internal/buildkit/control"
@@ -81,6 +82,7 @@ type daemon struct {
 	statuses         *forge.Statuses
 	dispatcher       *eventing.Dispatcher
 	handshake        *eventing.Handshake
+	verifier         *inbound.Verifier
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -253,15 +255,15 @@ func (d *daemon) openParts(ctx context.Context) error {
 	}
 	d.tellOf(management)
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
-	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Log: d.log}
+	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Sources: d.store, Log: d.log}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", gate.Registry(d.registry))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
 	mux.Handle("/uploads/", management.Uploads())
-	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log}) // each is signed
-	mux.Handle(eventing.HandshakePrefix, d.handshake)                                                                      // each has a token of its own
+	d.openHooks(mux, gate, local)
+	mux.Handle(eventing.HandshakePrefix, d.handshake) // each has a token of its own
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))
 	d.handler = api.Protect(d.traffic.watch(mux), d.names())

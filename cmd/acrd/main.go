@@ -37,6 +37,8 @@ func commands() []command {
 		{name: "logs", summary: "Show the log of a run", run: showLogs},
 		{name: "render", summary: "Print a task file after its aliases and templates", run: render},
 		{name: "lint", summary: "Say what is wrong, or probably not meant, in a task file", run: lint},
+		{name: "event", summary: "Publish events", subs: eventCommands()},
+		{name: "event-source", summary: "Let other registries tell what happens there", subs: eventSourceCommands()},
 		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
 		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
 		{name: "event-subscription", summary: "Tell others of events, as Azure Event Grid does", subs: eventSubscriptionCommands()},

@@ -127,6 +127,7 @@ const eventAge = 7 * 24 * time.Hour
 const (
 	intentAge   = 90 * 24 * time.Hour
 	deliveryAge = 30 * 24 * time.Hour
+	noticeAge   = 24 * time.Hour // of other registries
 )
 
 // expire removes runs and events that nobody needs any more.
@@ -135,5 +136,5 @@ func (d *daemon) expire(ctx context.Context) error {
 	if removed > 0 {
 		d.log.Info("old runs are removed", "runs", removed)
 	}
-	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge), d.store.RemoveDead(ctx, eventAge), d.store.RemoveIntents(ctx, intentAge), d.store.RemoveDeliveries(ctx, deliveryAge))
+	return errors.Join(err, d.store.RemoveEvents(ctx, eventAge), d.store.RemoveDead(ctx, eventAge), d.store.RemoveIntents(ctx, intentAge), d.store.RemoveDeliveries(ctx, deliveryAge), d.store.RemoveNotices(ctx, noticeAge))
 }

@@ -32,9 +32,10 @@ func createToken(ctx context.Context, s *session, args []string) error {
   read           see runs and their logs
   registry-push  push images, and pull them
   registry-pull  pull images
+  event-publish  publish events, but for those of acrd's own types
 
 For the registry: docker login -u anybody HOST, with the token as password.`)
-	scopes := fs.StringSlice("scope", []string{string(api.ScopeSubmit)}, "what the token allows: owner, submit, read, registry-push, registry-pull (with commas, or repeat)")
+	scopes := fs.StringSlice("scope", []string{string(api.ScopeSubmit)}, "what the token allows: owner, submit, read, registry-push, registry-pull, event-publish (with commas, or repeat)")
 	expires := fs.String("expires", defaultExpiry, "how long it is good: days as 90d, hours as 12h, or never")
 	out := outputFlag(fs)
 	where := serverFlags(fs, s)

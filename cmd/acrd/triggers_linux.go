@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 
-	"acrd/internal/images"
 	"acrd/internal/source"
 	"acrd/triggers"
 
@@ -19,7 +18,7 @@ func (d *daemon) openTriggers(fetcher *source.Fetcher) {
 	d.runner.Obsolete = d.commits.Obsolete
 	d.bases = &triggers.Bases{
 		Store: d.store, Tasks: d.store, Records: d.store, Intents: d.store, Events: d.store, Own: d.host(), Log: d.log,
-		Registries: &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP},
+		Registries: d.images(),
 	}
 	d.timers = &triggers.Timers{Store: d.store, Cancel: d.runner.Cancel, Log: d.log}
 	d.scheduler = &triggers.Scheduler{
@@ -42,4 +41,5 @@ func (d *daemon) serveTriggers(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.bases.Serve(ctx) })
 	g.Go(func() error { return d.timers.Serve(ctx) })
 	g.Go(func() error { return d.scheduler.Serve(ctx) })
+	d.serveHooks(ctx, g)
 }

@@ -9,15 +9,17 @@ import (
 	"net/http"
 	"net/url"
 
+	"acrd/eventing/inbound"
 	"acrd/internal/secrets"
 	"acrd/runner"
 )
 
-// Admin serves what is the owner's alone: tokens, and secrets, whose values
-// come in and never go out. Mount it behind a Gate.
+// Admin serves what is the owner's alone: tokens, secrets, whose values come in
+// and never go out, and who may tell of other registries. Mount it behind a Gate.
 type Admin struct {
 	Tokens  Tokens
 	Secrets *secrets.Local
+	Sources inbound.Sources
 	Log     *slog.Logger // nil discards
 }
 
@@ -26,14 +28,14 @@ const adminRoot = "/acrd/v1"
 
 // routes are all of them. docs/openapi.yaml has the same.
 func (a *Admin) routes() []route {
-	return []route{
+	return append([]route{
 		{"POST", adminRoot + "/tokens", a.createToken},
 		{"GET", adminRoot + "/tokens", a.listTokens},
 		{"DELETE", adminRoot + "/tokens/{name}", a.deleteToken},
 		{"GET", adminRoot + "/secrets", a.listSecrets},
 		{"PUT", adminRoot + "/secrets/{name}", a.setSecret},
 		{"DELETE", adminRoot + "/secrets/{name}", a.deleteSecret},
-	}
+	}, a.sourceRoutes()...)
 }
 
 // Handler serves everything below /acrd/v1.
@@ -84,9 +86,9 @@ func (a *Admin) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 func (a *Admin) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, code := statusCode(err)
 	switch {
-	case errors.Is(err, ErrTokenTaken):
+	case errors.Is(err, ErrTokenTaken), errors.Is(err, inbound.ErrTaken):
 		status, code = http.StatusConflict, "Conflict"
-	case errors.Is(err, secrets.ErrNotFound):
+	case errors.Is(err, secrets.ErrNotFound), errors.Is(err, inbound.ErrNotFound):
 		status, code = http.StatusNotFound, "ResourceNotFound"
 	case errors.Is(err, secrets.ErrName):
 		status, code = http.StatusBadRequest, "BadRequest"

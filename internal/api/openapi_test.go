@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing/inbound"
 	"acrd/internal/secrets"
 	"acrd/runner"
 	"acrd/triggers"
@@ -42,7 +43,7 @@ var elsewhere = []string{"POST " + root + "/contexts", "PUT " + root + "/context
 // TestOpenAPI holds docs/openapi.yaml to the router, both ways.
 func TestOpenAPI(t *testing.T) {
 	got := slices.Clone(elsewhere)
-	for _, r := range slices.Concat(new(Server).routes(), new(Admin).routes()) {
+	for _, r := range slices.Concat(new(Server).routes(), new(Admin).routes(), new(Publisher).routes()) {
 		got = append(got, r.method+" "+r.path)
 	}
 	var want []string
@@ -81,6 +82,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		{NewToken{}, []string{"NewToken", "properties"}},
 		{Token{}, []string{"Token", "properties"}},
 		{secrets.Info{}, []string{"Secret", "properties"}},
+		{inbound.Source{}, []string{"EventSource", "properties"}},
+		{SourceNotice{}, []string{"SourceNotice", "properties"}},
 		{Task{}, []string{"Task", "properties"}},
 		{triggers.Explanation{}, []string{"Explanation", "properties"}},
 		{triggers.Picture{}, []string{"Picture", "properties"}},

@@ -28,10 +28,12 @@ const (
 	ScopeRead   Scope = "read"
 	ScopePush   Scope = "registry-push"
 	ScopePull   Scope = "registry-pull"
+	// ScopePublish is for events, but those of acrd's own types.
+	ScopePublish Scope = "event-publish"
 )
 
 // Scopes lists all of them.
-var Scopes = []Scope{ScopeOwner, ScopeSubmit, ScopeRead, ScopePush, ScopePull}
+var Scopes = []Scope{ScopeOwner, ScopeSubmit, ScopeRead, ScopePush, ScopePull, ScopePublish}
 
 // holds says that one scope is enough for another.
 func (s Scope) holds(need Scope) bool {

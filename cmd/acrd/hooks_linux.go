@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"acrd/eventing/inbound"
+	"acrd/internal/address"
+	"acrd/internal/api"
+	"acrd/internal/images"
+	"acrd/internal/secrets"
+	"acrd/triggers"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// openHooks mounts what needs no login, for it proves itself: hooks of git
+// servers by their signature, and those of registries by their address; and
+// where events are published.
+func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Local) {
+	secret := func(ctx context.Context, name string) (string, error) {
+		value, err := local.Get(ctx, secrets.Ref{Name: name})
+		return string(value), err
+	}
+	d.verifier = &inbound.Verifier{
+		Sources: d.store, Queue: d.store, Secret: secret, Pushed: d.bases.Announced, Location: "local", Log: d.log,
+		Registries: d.images(),
+	}
+	receiver := &inbound.Receiver{Sources: d.store, Queue: d.store, Secret: secret, Woken: d.verifier.Wake, Log: d.log}
+	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log})
+	mux.Handle(inbound.Pattern, receiver)
+	mux.Handle(api.PublishPath, gate.Publish(&api.Publisher{Events: d.store, Registry: api.ResourceID, Log: d.log}))
+}
+
+// serveHooks asks registries whether it is true what was said of them.
+func (d *daemon) serveHooks(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return d.verifier.Serve(ctx) })
+}
+
+// images looks at images in all registries.
+func (d *daemon) images() *images.Client {
+	return &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP, Transport: registryTransport()}
+}
+
+// registryTransport is http.DefaultTransport, but for addresses that no
+// registry has, wherever a redirect or a name leads.
+func registryTransport() http.RoundTripper {
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: func(_, to string, _ syscall.RawConn) error {
+		addr, err := netip.ParseAddrPort(to)
+		if err != nil {
+			return fmt.Errorf("address %q: %w", to, err)
+		}
+		return address.DenyMetadata(addr)
+	}}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
+		MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
+		ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 64 << 10,
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"acrd/eventing"
 	"acrd/eventing/inbound"
+	"acrd/internal/api"
 	"acrd/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -136,5 +137,27 @@ func notices(t *testing.T, db *store.DB) {
 	}
 	if recent, err := db.Recent(t.Context(), "harbor", 10); err != nil || len(recent) != 0 {
 		t.Errorf("kept: %+v (%v)", recent, err)
+	}
+}
+
+func published(t *testing.T, db *store.DB) {
+	at := time.Now()
+	one := eventing.Event{ID: "1", Type: "x", Topic: "shop", Time: at, Data: []byte("{}")}
+	two := eventing.Event{ID: "2", Type: "x", Topic: "shop", Time: at, Data: []byte("7"), Extensions: []byte(`{"a":1}`)}
+	again := one
+	again.Time = at.Add(time.Second)
+	for range 2 {
+		if err := db.PublishEvents(t.Context(), again, two); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := two
+	other.Topic = "another shop"
+	err := db.PublishEvents(t.Context(), eventing.Event{ID: "3", Type: "x", Time: at, Data: []byte("1")}, other)
+	if taken, ok := errors.AsType[*api.TakenError](err); !ok || taken.Index != 1 {
+		t.Errorf("the id of another event: %v", err)
+	}
+	if open, err := db.OpenEvents(t.Context(), 10); err != nil || len(open) != 2 {
+		t.Errorf("outbox %+v (%v), want two events", open, err)
 	}
 }

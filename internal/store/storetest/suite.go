@@ -59,6 +59,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"subscriptions", subscriptions},
 		{"event sources", sources},
 		{"notices of other registries", notices},
+		{"published events", published},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

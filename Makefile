@@ -9,7 +9,7 @@ GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.8.0
 PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo postgresql webhook
 # Servers that tests talk to are big, and installing one may start it for the network to reach: not on a machine of yours.
-PACKAGES    += $(if $(CI),openssh-server rabbitmq-server nats-server nodejs $(if $(shell command -v npm),,npm))
+PACKAGES    += $(if $(CI),openssh-server docker-registry rabbitmq-server nats-server nodejs $(if $(shell command -v npm),,npm))
 AZURITE     := 3.35.0
 
 # One set of flags for everything, so that tests re-use what the build compiled.

@@ -29,6 +29,13 @@ var (
 	faultLast            = &fault{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "last must be a name that this list can contain"}
 	faultNoSpace         = &fault{http.StatusInsufficientStorage, "UNKNOWN", "no space is left to record this; free some, and try again"}
 	faultJournal         = &fault{http.StatusInternalServerError, "UNKNOWN", "this could not be recorded, so it was not done; try again"}
+	faultLocked          = &fault{http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image: an attribute of the repository, the tag or the manifest forbids it"}
+	faultNameUnknown     = &fault{http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry"}
+	faultTagUnknown      = &fault{http.StatusNotFound, "TAG_UNKNOWN", "the specified tag does not exist"}
+	faultManifestGone    = &fault{http.StatusNotFound, "MANIFEST_UNKNOWN", "the specified manifest does not exist"}
+	faultPage            = &fault{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a number from 1"}
+	faultOrder           = &fault{http.StatusBadRequest, "UNSUPPORTED", "orderby must be timeasc, timedesc or none"}
+	faultAttributes      = &fault{http.StatusBadRequest, "UNSUPPORTED", "attributes are a JSON object of deleteEnabled, writeEnabled, listEnabled and readEnabled"}
 	faultInternal        = &fault{http.StatusInternalServerError, "UNKNOWN", "the registry could not do this; its log says why"}
 )
 

@@ -44,6 +44,21 @@ func (l link) describe(mediaType string, body []byte) v1.Descriptor {
 	return d
 }
 
+// pushManifest takes a manifest in. It has all of it before it holds anything
+// up, for a client may be slow.
+func (r *Registry) pushManifest(w http.ResponseWriter, req *http.Request, rt route) {
+	body, bad := readManifest(w, req)
+	if bad != nil {
+		bad.serve(w)
+		return
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	var c contents
+	_ = json.Unmarshal(body, &c) // what is no manifest is refused below
+	defer r.pin(rt.name, named(body, &c)...)()
+	r.changing(rt, func() { r.putManifest(w, req, rt) })
+}
+
 // putManifest has distribution store a manifest, indexes it if it is a
 // referrer, and tells of it if it gets a tag. The body is complete before
 // anything is written.

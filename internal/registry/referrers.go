@@ -55,7 +55,7 @@ func (x *referrers) add(repo string, subject digest.Digest, d v1.Descriptor) err
 	if err := x.root.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("add referrer %s: %w", d.Digest, err)
 	}
-	if err := x.replace(path.Join(dir, entryName(d.Digest)), body); err != nil {
+	if err := replaceFile(x.root, path.Join(dir, entryName(d.Digest)), body); err != nil {
 		return fmt.Errorf("add referrer %s: %w", d.Digest, err)
 	}
 	return nil
@@ -112,10 +112,10 @@ func (x *referrers) read(name string) (entry, error) {
 	return entry{d.Digest, d.ArtifactType, body}, nil
 }
 
-// replace writes a file as a whole or not at all.
-func (x *referrers) replace(name string, body []byte) error {
+// replaceFile writes a file as a whole or not at all.
+func replaceFile(root *os.Root, name string, body []byte) error {
 	tmp := name + ".tmp"
-	f, err := x.root.Create(tmp)
+	f, err := root.Create(tmp)
 	if err != nil {
 		return err
 	}
@@ -123,10 +123,10 @@ func (x *referrers) replace(name string, body []byte) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := x.root.Rename(tmp, name); err != nil {
+	if err := root.Rename(tmp, name); err != nil {
 		return err
 	}
-	dir, err := x.root.Open(path.Dir(name))
+	dir, err := root.Open(path.Dir(name))
 	if err != nil {
 		return err
 	}

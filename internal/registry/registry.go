@@ -76,6 +76,16 @@ type Registry struct {
 	// guard that order against a second request.
 	referrers *referrers
 
+	dir        string
+	layout     layout
+	views      views
+	attributes *attributes
+	locks      sync.Mutex // guards a change of attributes against another
+	// writes keeps a repository from being removed while a manifest comes into
+	// it.
+	writes sync.RWMutex
+	pins   pins
+
 	mu       sync.Mutex // guards closed: no request joins requests once it is true
 	closed   bool
 	requests sync.WaitGroup
@@ -103,15 +113,19 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	b, err := openBackend(ctx, dir, cmp.Or(o.driver, "filesystem"))
+	attrs, err := openAttributes(filepath.Join(dir, "attributes"))
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
 	}
+	b, err := openBackend(ctx, dir, cmp.Or(o.driver, "filesystem"))
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close(), attrs.close()))
+	}
 	r := &Registry{
 		log: o.Log, backend: b, referrers: refs, pushed: o.Pushed, ledger: newLedger(o.Journal, o.Log),
-		location: o.Location,
+		location: o.Location, dir: dir, layout: newLayout(dir), attributes: attrs,
 	}
-	r.shut = sync.OnceValue(func() error { return errors.Join(r.settleLast(), b.close(), refs.close()) })
+	r.shut = sync.OnceValue(func() error { return errors.Join(r.settleLast(), b.close(), refs.close(), attrs.close()) })
 	if o.Journal == nil {
 		return r, nil
 	}
@@ -146,6 +160,9 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if bad == nil {
 		bad = bound(req, rt)
 	}
+	if bad == nil {
+		bad = r.locked(req, rt)
+	}
 	if bad != nil {
 		bad.serve(w)
 		return
@@ -154,10 +171,11 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case rt.kind == kindReferrers:
 		r.serveReferrers(w, req, rt)
 	case rt.kind == kindManifest && req.Method == http.MethodPut:
-		r.putManifest(w, req, rt)
+		r.pushManifest(w, req, rt)
 	case rt.kind == kindManifest && req.Method == http.MethodDelete:
-		r.deleteManifest(w, req, rt)
+		r.changing(rt, func() { r.deleteManifest(w, req, rt) })
 	default:
+		defer r.pin(rt.name, pinned(req, rt)...)()
 		r.backend.serve(&response{ResponseWriter: w}, req)
 	}
 }

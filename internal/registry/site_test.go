@@ -51,6 +51,7 @@ func (s *site) start(log *slog.Logger) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", reg)
+	mux.Handle("/acr/v1/", reg.Data())
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "beside") })
 	s.reg, s.server = reg, httptest.NewServer(mux)
 }

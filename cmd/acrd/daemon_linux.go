@@ -258,6 +258,8 @@ func (d *daemon) openParts(ctx context.Context) error {
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Sources: d.store, Log: d.log}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", gate.Registry(d.registry))
+	mux.Handle("/acr/v1/", gate.Registry(d.registry.Data()))
+	mux.Handle("/oauth2/", gate.Exchange())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))

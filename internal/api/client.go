@@ -83,8 +83,11 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// HTTP is the client's connection, and Contexts the address of uploads.
+// HTTP is the client's connection, and Base the address of the daemon.
 func (c *Client) HTTP() *http.Client { return c.http }
+
+// Base is the address of the daemon, as URLs begin.
+func (c *Client) Base() string { return c.base }
 
 // Contexts is the address below which uploads go.
 func (c *Client) Contexts() string { return c.base + ourRoot }

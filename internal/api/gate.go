@@ -47,7 +47,7 @@ var errRevoked = errors.New("the token was deleted, or has expired")
 // Management lets in by the scope that a request of the management API needs.
 // Tokens come as Bearer, or as the password of Basic.
 func (g *Gate) Management(next http.Handler) http.Handler {
-	return g.guard(next, managementScope, func(w http.ResponseWriter, status int, message string) {
+	return g.guard(next, managementScope, func(w http.ResponseWriter, _ *http.Request, status int, message string) {
 		if status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, status, "Unauthorized", message)
@@ -57,26 +57,20 @@ func (g *Gate) Management(next http.Handler) http.Handler {
 	})
 }
 
-// Registry lets in by the scope that a request of the registry needs. docker
-// login takes any user's name, and the token as password.
+// Registry lets in by the scope that a request of the registry needs, of OCI's
+// API or of ACR's. docker login takes any user's name, and the token as
+// password; Azure's clients get theirs from Exchange.
 func (g *Gate) Registry(next http.Handler) http.Handler {
 	if g.OpenRegistry {
-		return next
+		return g.challenged(next)
 	}
-	return g.guard(next, registryScope, func(w http.ResponseWriter, status int, message string) {
+	return g.guard(next, registryScope, func(w http.ResponseWriter, r *http.Request, status int, message string) {
 		code := "DENIED"
 		if status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Basic realm="acrd"`)
+			challenge(w, r)
 			code = "UNAUTHORIZED"
 		}
-		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-		type fault struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		}
-		_ = reply(w, status, struct {
-			Errors []fault `json:"errors"`
-		}{[]fault{{code, message}}})
+		refuseRegistry(w, status, code, message)
 	})
 }
 
@@ -118,7 +112,7 @@ func registryScope(r *http.Request) Scope {
 	return ScopePush
 }
 
-type refusal func(w http.ResponseWriter, status int, message string)
+type refusal func(w http.ResponseWriter, r *http.Request, status int, message string)
 
 func (g *Gate) guard(next http.Handler, scope func(*http.Request) Scope, refuse refusal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,12 +125,12 @@ func (g *Gate) guard(next http.Handler, scope func(*http.Request) Scope, refuse 
 		need := scope(r)
 		switch {
 		case errors.Is(err, runner.ErrNotFound), err == nil && t.expired(time.Now()):
-			refuse(w, http.StatusUnauthorized, "this needs a token that is known here and has not expired: give it in $ACRD_TOKEN; the owner's is in the file 'token' of the daemon's state folder")
+			refuse(w, r, http.StatusUnauthorized, "this needs a token that is known here and has not expired: give it in $ACRD_TOKEN; the owner's is in the file 'token' of the daemon's state folder")
 		case err != nil:
 			w.Header().Set("Retry-After", "5")
-			refuse(w, http.StatusServiceUnavailable, "the daemon cannot look up tokens just now")
+			refuse(w, r, http.StatusServiceUnavailable, "the daemon cannot look up tokens just now")
 		case !t.allows(need, time.Now()):
-			refuse(w, http.StatusForbidden, "the token "+t.Name+" allows "+scopeList(t.Scopes)+", and this needs "+string(need))
+			refuse(w, r, http.StatusForbidden, "the token "+t.Name+" allows "+scopeList(t.Scopes)+", and this needs "+string(need))
 		default:
 			g.serve(next, w, r, t)
 		}

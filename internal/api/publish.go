@@ -324,7 +324,7 @@ func fromHeaders(h http.Header, body []byte) (json.RawMessage, error) {
 // Publish lets in who may publish events. Event Grid's clients send their key
 // in a header of its own: it is a token.
 func (g *Gate) Publish(next http.Handler) http.Handler {
-	guarded := g.guard(next, func(*http.Request) Scope { return ScopePublish }, func(w http.ResponseWriter, status int, message string) {
+	guarded := g.guard(next, func(*http.Request) Scope { return ScopePublish }, func(w http.ResponseWriter, _ *http.Request, status int, message string) {
 		code := "Unauthorized"
 		if status == http.StatusForbidden {
 			code = "AuthorizationFailed"

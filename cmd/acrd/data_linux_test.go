@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"acrd/internal/api"
+	"acrd/internal/registry"
+	"acrd/internal/secrets"
+	"acrd/internal/store"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	azacr "github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+)
+
+// fixedToken is a credential that has its token already.
+type fixedToken string
+
+func (f fixedToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: string(f), ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// newShop is a registry behind a gate, as the daemon mounts it.
+func newShop(t *testing.T, open bool) (url, pull, push string) {
+	t.Helper()
+	dir := t.TempDir()
+	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg, err := registry.Open(t.Context(), registry.Options{Dir: filepath.Join(dir, "registry")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := &api.Gate{Owner: deskToken, Tokens: db, OpenRegistry: open}
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", gate.Registry(reg))
+	mux.Handle("/acr/v1/", gate.Registry(reg.Data()))
+	mux.Handle("/oauth2/", gate.Exchange())
+	s := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		s.Close()
+		if err := errors.Join(reg.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	var values []string
+	for _, scope := range []api.Scope{api.ScopePull, api.ScopePush} {
+		value := "acrd_" + strings.Repeat(string(scope[len(scope)-1]), 30)
+		if err := db.AddToken(t.Context(), &api.Token{Name: string(scope), Scopes: []api.Scope{scope}, Hash: api.HashToken(value)}); err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, value)
+	}
+	return s.URL, values[0], values[1]
+}
+
+func azureOptions() azcore.ClientOptions {
+	return azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}, InsecureAllowCredentialWithHTTP: true}
+}
+
+// TestAzureRegistryClient goes the way of Azure's own client: it sends a
+// request without a body, is asked for a token, exchanges the one that it has,
+// and sends the request again.
+func TestAzureRegistryClient(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		open  bool
+		cred  func(pull, push string) azcore.TokenCredential
+		reads bool
+		write bool
+	}{
+		{"open, without a credential", true, func(_, _ string) azcore.TokenCredential { return nil }, true, true},
+		{"open, with one of Azure's", true, func(_, _ string) azcore.TokenCredential { return fixedToken("eyJ0") }, true, true},
+		{"closed, the owner", false, func(_, _ string) azcore.TokenCredential { return fixedToken(deskToken) }, true, true},
+		{"closed, to push", false, func(_, push string) azcore.TokenCredential { return fixedToken(push) }, true, true},
+		{"closed, to pull", false, func(pull, _ string) azcore.TokenCredential { return fixedToken(pull) }, true, false},
+		{"closed, without a credential", false, func(_, _ string) azcore.TokenCredential { return nil }, false, false},
+		{"closed, with a wrong one", false, func(_, _ string) azcore.TokenCredential { return fixedToken("acrd_wrong") }, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ctx := t.Context()
+			url, pull, push := newShop(t, row.open)
+			fill(t, url, row.open)
+			cred := row.cred(pull, push)
+			c, err := azacr.NewClient(url, cred, &azacr.ClientOptions{ClientOptions: azureOptions()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.GetRepositoryProperties(ctx, "app", nil)
+			if (err == nil) != row.reads {
+				t.Errorf("read: %v, want it %t", err, row.reads)
+			}
+			// The first request of a client, with a body.
+			if c, err = azacr.NewClient(url, cred, &azacr.ClientOptions{ClientOptions: azureOptions()}); err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.UpdateTagProperties(ctx, "app", "v1", &azacr.ClientUpdateTagPropertiesOptions{Value: &azacr.TagWriteableProperties{CanDelete: to.Ptr(false)}})
+			if (err == nil) != row.write {
+				t.Errorf("write: %v, want it %t", err, row.write)
+			}
+		})
+	}
+}
+
+const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+
+// fill pushes an image that nobody could run.
+func fill(t *testing.T, url string, open bool) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/v2/app/manifests/v1", strings.NewReader(emptyIndex))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	if !open {
+		req.SetBasicAuth("anybody", deskToken)
+	}
+	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		b, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s: %s", resp.Status, b)
+	}
+}
+
+// TestAzureBlobClient uploads with a client whose first request would have
+// lost its body.
+func TestAzureBlobClient(t *testing.T) {
+	ctx := t.Context()
+	url, _, _ := newShop(t, true)
+	c, err := azacr.NewBlobClient(url, nil, &azacr.BlobClientOptions{ClientOptions: azureOptions()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, err := c.StartUpload(ctx, "app", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := bytes.Repeat([]byte("blob"), 1000)
+	digester := azacr.NewBlobDigestCalculator()
+	chunk, err := c.UploadChunk(ctx, *start.Location, bytes.NewReader(content), digester, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := c.CompleteUpload(ctx, *chunk.Location, digester, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.GetBlob(ctx, "app", *done.DockerContentDigest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.BlobData.Close()
+	if b, err := io.ReadAll(got.BlobData); err != nil || !bytes.Equal(b, content) {
+		t.Errorf("got %d bytes, %v", len(b), err)
+	}
+	client, err := azacr.NewClient(url, nil, &azacr.ClientOptions{ClientOptions: azureOptions()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := client.UploadManifest(ctx, "app", "v1", azacr.ContentTypeApplicationVndOciImageManifestV1JSON, streamOf(emptyIndex), nil)
+	if err == nil {
+		t.Errorf("an index is no image: %v", pushed)
+	}
+}
+
+func streamOf(text string) io.ReadSeekCloser { return nopCloser{strings.NewReader(text)} }
+
+type nopCloser struct{ *strings.Reader }
+
+func (nopCloser) Close() error { return nil }

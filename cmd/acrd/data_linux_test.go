@@ -30,8 +30,14 @@ func (f fixedToken) GetToken(context.Context, policy.TokenRequestOptions) (azcor
 	return azcore.AccessToken{Token: string(f), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// newShop is a registry behind a gate, as the daemon mounts it.
-func newShop(t *testing.T, open bool) (url, pull, push string) {
+// A shop is a registry behind a gate, as the daemon mounts it.
+type shop struct {
+	*testing.T
+	url, dir   string
+	pull, push string // tokens
+}
+
+func newShop(t *testing.T, open bool) *shop {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
@@ -51,6 +57,7 @@ func newShop(t *testing.T, open bool) (url, pull, push string) {
 	mux.Handle("/v2/", gate.Registry(reg))
 	mux.Handle("/acr/v1/", gate.Registry(reg.Data()))
 	mux.Handle("/oauth2/", gate.Exchange())
+	mux.Handle("/version", (&api.Server{Info: api.Info{Registry: "reg:5000"}}).Handler())
 	s := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		s.Close()
@@ -66,7 +73,29 @@ func newShop(t *testing.T, open bool) (url, pull, push string) {
 		}
 		values = append(values, value)
 	}
-	return s.URL, values[0], values[1]
+	return &shop{t, s.URL, filepath.Join(dir, "registry"), values[0], values[1]}
+}
+
+// index pushes an index of nothing, or of others.
+func (s *shop) index(ref, content string) string {
+	s.Helper()
+	body := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",` + content + `}`
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodPut, s.url+"/v2/"+ref, strings.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	req.SetBasicAuth("anybody", deskToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		b, _ := io.ReadAll(resp.Body)
+		s.Fatalf("%s: %s", resp.Status, b)
+	}
+	return resp.Header.Get("Docker-Content-Digest")
 }
 
 func azureOptions() azcore.ClientOptions {
@@ -94,9 +123,9 @@ func TestAzureRegistryClient(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ctx := t.Context()
-			url, pull, push := newShop(t, row.open)
-			fill(t, url, row.open)
-			cred := row.cred(pull, push)
+			s := newShop(t, row.open)
+			s.index("app/manifests/v1", emptyIndex)
+			url, cred := s.url, row.cred(s.pull, s.push)
 			c, err := azacr.NewClient(url, cred, &azacr.ClientOptions{ClientOptions: azureOptions()})
 			if err != nil {
 				t.Fatal(err)
@@ -117,35 +146,13 @@ func TestAzureRegistryClient(t *testing.T) {
 	}
 }
 
-const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
-
-// fill pushes an image that nobody could run.
-func fill(t *testing.T, url string, open bool) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/v2/app/manifests/v1", strings.NewReader(emptyIndex))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
-	if !open {
-		req.SetBasicAuth("anybody", deskToken)
-	}
-	resp, err := http.DefaultClient.Do(req) //nolint:forbidigo // the test's own
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		b, _ := io.ReadAll(resp.Body)
-		t.Fatalf("%s: %s", resp.Status, b)
-	}
-}
+const emptyIndex = `"manifests":[]`
 
 // TestAzureBlobClient uploads with a client whose first request would have
 // lost its body.
 func TestAzureBlobClient(t *testing.T) {
 	ctx := t.Context()
-	url, _, _ := newShop(t, true)
+	url := newShop(t, true).url
 	c, err := azacr.NewBlobClient(url, nil, &azacr.BlobClientOptions{ClientOptions: azureOptions()})
 	if err != nil {
 		t.Fatal(err)
@@ -172,18 +179,4 @@ func TestAzureBlobClient(t *testing.T) {
 	if b, err := io.ReadAll(got.BlobData); err != nil || !bytes.Equal(b, content) {
 		t.Errorf("got %d bytes, %v", len(b), err)
 	}
-	client, err := azacr.NewClient(url, nil, &azacr.ClientOptions{ClientOptions: azureOptions()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushed, err := client.UploadManifest(ctx, "app", "v1", azacr.ContentTypeApplicationVndOciImageManifestV1JSON, streamOf(emptyIndex), nil)
-	if err == nil {
-		t.Errorf("an index is no image: %v", pushed)
-	}
 }
-
-func streamOf(text string) io.ReadSeekCloser { return nopCloser{strings.NewReader(text)} }
-
-type nopCloser struct{ *strings.Reader }
-
-func (nopCloser) Close() error { return nil }

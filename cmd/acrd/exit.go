@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
+	"acrd/internal/acr"
 	"acrd/internal/api"
 	"acrd/runner"
 
@@ -50,7 +52,6 @@ func (e *hostError) Unwrap() []error { return []error{errHost, e.err} }
 
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(err error) int {
-	var problem *api.Problem
 	switch {
 	case err == nil, errors.Is(err, pflag.ErrHelp):
 		return exitOK
@@ -60,12 +61,23 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errHost):
 		return exitHost
-	case errors.As(err, &problem) && problem.Status == 400:
+	case statusOf(err) == http.StatusBadRequest:
 		return exitUsage
-	case errors.Is(err, api.ErrUnreachable), errors.Is(err, runner.ErrDraining), errors.As(err, &problem) && problem.Status == 503:
+	case errors.Is(err, api.ErrUnreachable), errors.Is(err, runner.ErrDraining), statusOf(err) == http.StatusServiceUnavailable:
 		return exitUnavailable
 	}
 	return exitFailed
+}
+
+// statusOf is what the daemon or its registry has answered; 0 if neither has.
+func statusOf(err error) int {
+	if p, ok := errors.AsType[*api.Problem](err); ok {
+		return p.Status
+	}
+	if f, ok := errors.AsType[*acr.Fault](err); ok {
+		return f.Status
+	}
+	return 0
 }
 
 // silent says that the user has been told already.

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"acrd/internal/acr"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func (s *shop) acrd(stdin string, args ...string) (code int, stdout, stderr string) {
+	s.Helper()
+	var out, errs bytes.Buffer
+	env := map[string]string{"ACRD_SERVER": s.url, "ACRD_TOKEN": deskToken}
+	code = run(s.Context(), &session{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return env[k] }}, args)
+	return code, out.String(), errs.String()
+}
+
+// says wants a command to succeed, and returns what it prints.
+func (s *shop) says(args ...string) string {
+	s.Helper()
+	code, out, said := s.acrd("", args...)
+	if code != exitOK {
+		s.Fatalf("%v: %d %s", args, code, said)
+	}
+	return out
+}
+
+// tell wants a command to print JSON.
+func (s *shop) tell(into any, args ...string) {
+	s.Helper()
+	out := s.says(append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		s.Fatalf("%v: %v in %s", args, err, out)
+	}
+}
+
+// tags are a repository's.
+func (s *shop) tags(repository string) []string {
+	s.Helper()
+	var tags []string
+	s.tell(&tags, "repository", "show-tags", "--repository", repository)
+	return tags
+}
+
+// numbered is the content of an index that is like no other.
+func numbered(n int) string {
+	return fmt.Sprintf(`"manifests":[],"annotations":{"n":"%d"}`, n)
+}
+
+func TestRepositoryCommands(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	one := s.index("app/manifests/v1", numbered(1))
+	s.index("app/manifests/same", numbered(1))
+	s.index("app/manifests/v2", numbered(2))
+	s.index("team/app/manifests/v1", numbered(3))
+
+	var names []string
+	s.tell(&names, "repository", "list", "-n", "registry", "--top", "5")
+	if !slices.Equal(names, []string{"app", "team/app"}) {
+		t.Errorf("list: %v", names)
+	}
+	if got := s.says("repository", "list", "--top", "1", "-o", "tsv"); got != "app\n" {
+		t.Errorf("list --top 1: %q", got)
+	}
+	var r acr.Repository
+	s.tell(&r, "repository", "show", "--repository", "app")
+	if r.Name != "app" || r.Tags != 3 || r.Manifests != 2 || r.Attributes != acr.Unlocked() {
+		t.Errorf("show: %+v", r)
+	}
+	if got := s.tags("app"); !slices.Equal(got, []string{"same", "v1", "v2"}) {
+		t.Errorf("tags: %v", got)
+	}
+	var tags []acr.Tag
+	s.tell(&tags, "repository", "show-tags", "--repository", "app", "--detail", "--orderby", "time_desc")
+	if len(tags) != 3 || tags[0].Name != "v2" || tags[2].Digest != one {
+		t.Errorf("tags in detail: %+v", tags)
+	}
+	var short []shortManifest
+	s.tell(&short, "repository", "show-manifests", "--repository", "app", "--orderby", "time_asc")
+	if len(short) != 2 || !slices.Equal(short[0].Tags, []string{"same", "v1"}) {
+		t.Errorf("manifests: %+v", short)
+	}
+	var long []acr.Manifest
+	s.tell(&long, "manifest", "list-metadata", "-n", "app")
+	if len(long) != 2 || long[0].MediaType == "" {
+		t.Errorf("manifests in detail: %+v", long)
+	}
+	if got := s.says("manifest", "show", "-n", "app:v1", "--raw"); !strings.Contains(got, `,`+numbered(1)+"}") {
+		t.Errorf("manifest: %s", got)
+	}
+
+	// Locks.
+	var tag acr.Tag
+	s.tell(&tag, "repository", "update", "--image", "app:v1", "--write-enabled", "false")
+	if tag.Attributes.Write || !tag.Attributes.Delete {
+		t.Errorf("update: %+v", tag)
+	}
+	for _, args := range [][]string{
+		{"repository", "untag", "--image", "app:v1"},
+		{"repository", "delete", "--image", "app@" + one, "--yes"},
+		{"repository", "delete", "--repository", "app", "--yes"},
+	} {
+		if code, _, said := s.acrd("", args...); code != exitFailed || !strings.Contains(said, "The operation is disallowed") {
+			t.Errorf("%v: %d %s", args, code, said)
+		}
+	}
+	s.says("repository", "update", "--image", "app:v1", "--write-enabled", "true", "--delete-enabled", "true")
+
+	// Deletion asks first, and says what goes.
+	code, _, said := s.acrd("n\n", "repository", "delete", "-t", "app:v1")
+	if code != exitFailed || !strings.Contains(said, "'"+one+"' and all the following images: 'app:same', 'app:v1'") {
+		t.Errorf("delete: %d %s", code, said)
+	}
+	s.says("repository", "untag", "-t", "app:same")
+	s.says("repository", "delete", "-t", "app:v1", "-y")
+	if got := s.tags("app"); !slices.Equal(got, []string{"v2"}) {
+		t.Errorf("left: %v", got)
+	}
+	s.says("repository", "delete", "--repository", "app", "--yes")
+	for _, row := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"repository", "show", "--repository", "app"}, exitFailed, "repository name not known"},
+		{[]string{"repository", "show", "--image", "team/app:none"}, exitFailed, "the specified tag does not exist"},
+		{[]string{"repository", "show"}, exitUsage, "either --repository or --image"},
+		{[]string{"repository", "show", "--image", "host:5000/app:v1"}, exitUsage, "is no image of this registry"},
+		{[]string{"repository", "untag", "--image", "app@" + one}, exitUsage, "a digest is no tag"},
+		{[]string{"repository", "show-tags", "--repository", "app", "--orderby", "size"}, exitUsage, "time_asc"},
+		{[]string{"repository", "list", "-h"}, exitOK, ""},
+		{[]string{"manifest", "show"}, exitUsage, "--name"},
+	} {
+		if code, _, said := s.acrd("", row.args...); code != row.code || !strings.Contains(said, row.says) {
+			t.Errorf("%v: %d %s", row.args, code, said)
+		}
+	}
+}
+
+// age makes tags, and manifests by digest, look older.
+func (s *shop) age(repository string, by time.Duration, refs ...string) {
+	s.Helper()
+	dir := filepath.Join(s.dir, "docker/registry/v2/repositories", repository, "_manifests")
+	at := time.Now().Add(-by)
+	for _, ref := range refs {
+		link := filepath.Join(dir, "tags", ref, "current/link")
+		if hex, ok := strings.CutPrefix(ref, "sha256:"); ok {
+			link = filepath.Join(dir, "revisions/sha256", hex, "link")
+		}
+		if err := os.Chtimes(link, at, at); err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+const day = 24 * time.Hour
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	for i := range 5 {
+		s.index(fmt.Sprintf("app/manifests/ci-%d", i), numbered(i))
+		s.age("app", time.Duration(10-i)*day, fmt.Sprintf("ci-%d", i)) // ci-4 is 6 days old
+	}
+	s.index("app/manifests/v1", numbered(9))
+	s.age("app", 100*day, "v1")
+	s.index("other/manifests/ci-0", numbered(0))
+	s.age("other", 100*day, "ci-0")
+
+	want := "Would delete tags for repository: app\n"
+	out := s.says("purge", "--filter", "app:^ci-", "--ago", "7d", "--keep", "1", "--dry-run", "--concurrency", "1")
+	for _, tag := range []string{"ci-2", "ci-1", "ci-0"} {
+		want += "Would delete: reg:5000/app:" + tag + "\n"
+	}
+	want = "DRY RUN: The following output shows what WOULD be deleted if the purge command was executed. Nothing is deleted.\n" +
+		want + "\nNumber of tags to be deleted: 3\nNumber of manifests to be deleted: 0\n"
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("dry run (-want +got):\n%s", diff)
+	}
+	out = s.says("purge", "-r", "registry", "--filter", "app:^ci-", "--ago", "7d", "--keep", "1", "--concurrency", "1", "--repository-page-size", "2")
+	want = "Deleting tags for repository: app\n" +
+		"Deleted reg:5000/app:ci-2\nDeleted reg:5000/app:ci-1\nDeleted reg:5000/app:ci-0\n" +
+		"\nNumber of deleted tags: 3\nNumber of deleted manifests: 0\n"
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("purge (-want +got):\n%s", diff)
+	}
+	if got := s.tags("app"); !slices.Equal(got, []string{"ci-3", "ci-4", "v1"}) {
+		t.Errorf("left: %v", got)
+	}
+
+	// Locked tags stay unless they are included; expressions are for all.
+	s.says("repository", "update", "-t", "other:ci-0", "--delete-enabled", "false")
+	s.says("purge", "--filter", ".*:^ci-", "--ago", "0d")
+	if got := s.tags("other"); !slices.Equal(got, []string{"ci-0"}) {
+		t.Errorf("left of other: %v", got)
+	}
+	if got := s.tags("app"); !slices.Equal(got, []string{"v1"}) {
+		t.Errorf("left of app: %v", got)
+	}
+	s.says("purge", "--filter", "other:.*", "--ago", "0d", "--include-locked")
+	if got := s.tags("other"); len(got) > 0 {
+		t.Errorf("left of other: %v", got)
+	}
+	if out := s.says("purge", "--filter", "nobody:.*", "--ago", "0d"); !strings.Contains(out, "nobody repository not found") {
+		t.Errorf("no repository: %s", out)
+	}
+	for _, row := range []struct{ args, says string }{
+		{"--ago 1d", "--filter is required"},
+		{"--filter a:b", "--ago is required"},
+		{"--filter a --ago 1d", "unable to correctly parse filter"},
+		{"--filter a:( --ago 1d", "--filter a:("},
+		{"--filter a:b --ago soon", "--ago soon"},
+		{"--untagged --untagged-only", "give either"},
+	} {
+		if code, _, said := s.acrd("", append([]string{"purge"}, strings.Fields(row.args)...)...); code != exitUsage || !strings.Contains(said, row.says) {
+			t.Errorf("purge %s: %d %s", row.args, code, said)
+		}
+	}
+}
+
+// TestPurge_Untagged has every relation between manifests that keeps one, or
+// does not.
+func TestPurge_Untagged(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	put := func(name, content string) string { return s.index("app/manifests/"+name, content) }
+	digestOf := func(content string) string { return put("tmp", content) }
+	part := func(d string) string {
+		return `"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"` + d + `","size":1}]`
+	}
+	about := func(d string, n int) string {
+		return `"subject":{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"` + d + `","size":1},` + numbered(n)
+	}
+	names := map[string]string{}
+	for _, m := range []struct{ name, content string }{{"alone", numbered(1)}, {"in kept index", numbered(2)}, {"in useless index", numbered(3)}, {"young", numbered(4)}, {"locked", numbered(5)}} {
+		names[digestOf(m.content)] = m.name
+	}
+	by := func(name string) string {
+		for d, n := range names {
+			if n == name {
+				return d
+			}
+		}
+		t.Fatal(name)
+		return ""
+	}
+	names[put("v1", part(by("in kept index")))] = "tagged index"
+	names[digestOf(part(by("in useless index")))] = "useless index"
+	names[digestOf(about(by("tagged index"), 6))] = "referrer of kept"
+	names[digestOf(about(by("referrer of kept"), 7))] = "referrer of the referrer"
+	names[digestOf(about(by("alone"), 8))] = "referrer of useless"
+	names[digestOf(about("sha256:"+strings.Repeat("0", 64), 9))] = "referrer of nothing"
+	s.says("repository", "untag", "-t", "app:tmp")
+	for d, name := range names {
+		if name != "young" {
+			s.age("app", 10*day, d)
+		}
+	}
+	s.says("repository", "update", "-t", "app@"+by("locked"), "--delete-enabled", "false")
+
+	out := s.says("purge", "--filter", "app:nothing", "--ago", "5d", "--untagged", "--dry-run")
+	if !strings.Contains(out, "Number of manifests to be deleted: 5\n") {
+		t.Errorf("dry run: %s", out)
+	}
+	out = s.says("purge", "--untagged-only", "--ago", "5d")
+	if !strings.Contains(out, "Number of deleted manifests: 5\n") || !strings.Contains(out, "Deleted reg:5000/app@"+by("alone")) {
+		t.Errorf("purge: %s", out)
+	}
+	var left []acr.Manifest
+	s.tell(&left, "manifest", "list-metadata", "-n", "app")
+	var got []string
+	for _, m := range left {
+		got = append(got, names[m.Digest])
+	}
+	slices.Sort(got)
+	want := []string{"in kept index", "locked", "referrer of kept", "referrer of the referrer", "tagged index", "young"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+	s.says("purge", "--untagged-only", "--include-locked")
+	if s.tell(&left, "manifest", "list-metadata", "-n", "app"); len(left) != 4 {
+		t.Errorf("%d are left, want 4", len(left))
+	}
+}

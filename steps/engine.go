@@ -45,6 +45,8 @@ type Place struct {
 	Credentials []Credential
 	// Allow are the entitlements that the owner has granted to this run.
 	Allow []string
+	// Untrusted says that a stranger wrote what the run does.
+	Untrusted bool
 	// Agents connect to the SSH agents that the request brought, by id.
 	Agents map[string]Dial
 }

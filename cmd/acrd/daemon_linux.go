@@ -235,7 +235,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	d.housekeeping.archives = archives
 	d.statuses = &forge.Statuses{Tasks: d.store, Client: fetcher.Client(), Log: d.log}
 	d.runner = &runner.Runner{
-		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: d.engine, Secrets: resolver,
+		Store: d.store, Logs: lg, Sources: &sources{fetcher, uploads, archives}, Engine: &toolEngine{d.engine, d.path("registry.sock")}, Secrets: resolver,
 		Registry: d.host(), Dir: d.path("runs"), Slots: d.slots, DrainTimeout: d.drain, Hurry: d.hurry, Log: d.log,
 		ImageAliases: d.imageAliases, FetchText: fetcher.Text, LogURL: d.logURL,
 		Observe: runner.Observers(trimWhenIdle(), counts.Observer(), traces.Observer(), d.statuses.Observer()),
@@ -343,7 +343,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}{
 		{d.tcp, d.handler, shutdownPatience},
 		{d.unix, api.Owner(d.handler), shutdownPatience},
-		{d.inner, http.NewCrossOriginProtection().Handler(d.registry), 0}, // its clients were runs
+		{d.inner, d.inside(), 0}, // its clients were runs
 	} {
 		g.Go(func() error { return serveHTTP(httpCtx, s.l, s.h, s.patience) })
 	}

@@ -34,7 +34,7 @@ var layers = map[string][]string{
 	"internal/logs":       {"internal/pattern", "runner", "steps"},
 	"eventing/inbound":    {"eventing"},
 	"internal/store":      {"eventing", "eventing/inbound", "runner", "steps", "triggers", "internal/api", "internal/secrets"},
-	"internal/api":        {"internal/pattern", "eventing", "eventing/inbound", "runner", "steps", "triggers", "internal/logs", "internal/secrets"},
+	"internal/api":        {"internal/acr", "internal/pattern", "eventing", "eventing/inbound", "runner", "steps", "triggers", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"internal/pattern", "steps"},
 	"internal/source":     {"internal/pattern", "steps", "internal/address"},
 	"internal/forge":      {"runner", "steps"},

@@ -255,7 +255,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	}
 	d.tellOf(management)
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
-	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Sources: d.store, Log: d.log}
+	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Sources: d.store, Collect: d.collect, Log: d.log}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", gate.Registry(d.registry))
 	mux.Handle("/acr/v1/", gate.Registry(d.registry.Data()))

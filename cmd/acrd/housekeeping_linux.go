@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"acrd/internal/acr"
 	"acrd/internal/api"
 	"acrd/internal/contexts"
 	"acrd/internal/source"
@@ -21,7 +22,8 @@ const (
 	archiveAge = 24 * time.Hour
 	// mirrorAge is how long a git mirror that nobody fetches from is kept.
 	mirrorAge = 14 * 24 * time.Hour
-	// pushAge is how long an unfinished push to the registry is kept.
+	// pushAge is how long an unfinished push to the registry is kept, and what
+	// no manifest needs: a client may come back to it.
 	pushAge = 24 * time.Hour
 
 	housekeepingEvery = time.Hour
@@ -58,14 +60,26 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 	unpacked, e := h.archives.Sweep(now.Add(-archiveAge))
 	freed += unpacked
 	errs := []error{err, e, h.fetcher.Prune(ctx, mirrorAge), h.expire(ctx)}
-	removed := 0
+	var g acr.Garbage
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now
-		removed, err = h.registry.PurgeUploads(ctx, now.Add(-pushAge))
+		g, err = h.daemon.collect(ctx, acr.Collecting{GraceSeconds: int(pushAge.Seconds())})
 		errs = append(errs, err)
 	}
-	if freed > 0 || removed > 0 {
-		h.log.Info("housekeeping", "contexts-freed-bytes", freed, "pushes-removed", removed)
+	if freed > 0 || g != (acr.Garbage{}) {
+		h.log.Info("housekeeping", "contexts-freed-bytes", freed, "pushes-removed", g.Uploads, "blobs-removed", g.Blobs, "blobs-freed-bytes", g.Bytes)
 	}
 	return errors.Join(errs...)
+}
+
+// collect frees what nobody needs of the registry. Uploads get the same time
+// as blobs, but a day at least: their clients may be slow.
+func (d *daemon) collect(ctx context.Context, c acr.Collecting) (acr.Garbage, error) {
+	now, grace := time.Now(), time.Duration(c.GraceSeconds)*time.Second
+	g, err := d.registry.Collect(ctx, now.Add(-grace), c.DryRun)
+	if err != nil || c.DryRun {
+		return g, err
+	}
+	g.Uploads, err = d.registry.PurgeUploads(ctx, now.Add(-max(grace, pushAge)))
+	return g, err
 }

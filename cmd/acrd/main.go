@@ -42,6 +42,7 @@ func commands() []command {
 		{name: "repository", summary: "Show, lock and delete what is in the registry", subs: repositoryCommands()},
 		{name: "manifest", summary: "Show, lock and delete manifests", subs: manifestCommands()},
 		{name: "purge", summary: "Remove old tags, and manifests that have none", run: purge},
+		{name: "gc", summary: "Give back the disk space of what was deleted from the registry", run: collectGarbage},
 		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
 		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
 		{name: "event-subscription", summary: "Tell others of events, as Azure Event Grid does", subs: eventSubscriptionCommands()},

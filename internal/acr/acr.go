@@ -130,3 +130,20 @@ type Deleted struct {
 	Manifests []string `json:"manifestsDeleted"`
 	Tags      []string `json:"tagsDeleted"`
 }
+
+// Garbage is what was collected, or would be.
+type Garbage struct {
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+	// Links are of repositories to blobs that they do not need.
+	Links int `json:"links"`
+	// Uploads were begun, and never finished.
+	Uploads int `json:"uploads"`
+}
+
+// A Collecting asks the daemon to collect garbage now.
+type Collecting struct {
+	DryRun bool `json:"dryRun,omitempty"`
+	// GraceSeconds is how long what nobody needs must have lain there.
+	GraceSeconds int `json:"graceSeconds"`
+}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 
 	"acrd/eventing/inbound"
+	"acrd/internal/acr"
 	"acrd/internal/secrets"
 	"acrd/runner"
 )
@@ -20,6 +21,8 @@ type Admin struct {
 	Tokens  Tokens
 	Secrets *secrets.Local
 	Sources inbound.Sources
+	// Collect collects the registry's garbage.
+	Collect func(ctx context.Context, c acr.Collecting) (acr.Garbage, error)
 	Log     *slog.Logger // nil discards
 }
 
@@ -35,6 +38,7 @@ func (a *Admin) routes() []route {
 		{"GET", adminRoot + "/secrets", a.listSecrets},
 		{"PUT", adminRoot + "/secrets/{name}", a.setSecret},
 		{"DELETE", adminRoot + "/secrets/{name}", a.deleteSecret},
+		{"POST", adminRoot + "/registry/collect", a.collect},
 	}, a.sourceRoutes()...)
 }
 
@@ -81,6 +85,27 @@ func (a *Admin) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+func (a *Admin) collect(w http.ResponseWriter, r *http.Request) error {
+	var c acr.Collecting
+	if err := decode(w, r, &c); err != nil {
+		return err
+	}
+	if c.GraceSeconds < 0 {
+		return &runner.InvalidError{Err: errors.New("graceSeconds: want a number from 0")}
+	}
+	g, err := a.Collect(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, g)
+}
+
+// Collect has the daemon collect the registry's garbage.
+func (c *Client) Collect(ctx context.Context, ask acr.Collecting) (acr.Garbage, error) {
+	var g acr.Garbage
+	return g, c.call(ctx, http.MethodPost, adminRoot+"/registry/collect", ask, &g)
 }
 
 func (a *Admin) fail(w http.ResponseWriter, r *http.Request, err error) {

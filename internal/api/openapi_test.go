@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"acrd/eventing/inbound"
+	"acrd/internal/acr"
 	"acrd/internal/secrets"
 	"acrd/runner"
 	"acrd/triggers"
@@ -84,6 +85,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		{secrets.Info{}, []string{"Secret", "properties"}},
 		{inbound.Source{}, []string{"EventSource", "properties"}},
 		{SourceNotice{}, []string{"SourceNotice", "properties"}},
+		{acr.Garbage{}, []string{"Garbage", "properties"}},
+		{acr.Collecting{}, []string{"Collecting", "properties"}},
 		{Task{}, []string{"Task", "properties"}},
 		{triggers.Explanation{}, []string{"Explanation", "properties"}},
 		{triggers.Picture{}, []string{"Picture", "properties"}},

@@ -54,6 +54,22 @@ func (l layout) blob(d digest.Digest) string {
 	return filepath.Join(l.blobs(), d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")
 }
 
+// canonical is the digest that a blob of a repository is kept under: others
+// than sha256 are only links to it.
+func (l layout) canonical(name string, d digest.Digest) digest.Digest {
+	if d.Algorithm() == digest.Canonical {
+		return d
+	}
+	b, err := os.ReadFile(l.layer(name, d))
+	if err != nil {
+		return d
+	}
+	if kept, err := digest.Parse(string(b)); err == nil {
+		return kept
+	}
+	return d
+}
+
 // resolve says what a tag names; "" is nothing.
 func (l layout) resolve(name, tag string) (digest.Digest, error) {
 	b, err := os.ReadFile(l.tag(name, tag))

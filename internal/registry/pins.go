@@ -55,6 +55,11 @@ func (p *pins) unheld(d digest.Digest, remove func() error) error {
 // pin holds the blobs, in a repository, that a request is about, until the
 // function that it returns is called. That makes them young.
 func (r *Registry) pin(name string, blobs ...digest.Digest) (unpin func()) {
+	for _, d := range blobs {
+		if kept := r.layout.canonical(name, d); kept != d {
+			blobs = append(blobs, kept)
+		}
+	}
 	r.pins.hold(blobs...)
 	return func() {
 		now := time.Now()

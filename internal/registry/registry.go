@@ -18,7 +18,7 @@
 //
 // The package knows no users (whoever reaches the handler may push and
 // delete), and never gives disk space back by itself: see PurgeUploads for
-// abandoned uploads; blobs without a manifest stay.
+// abandoned uploads, and Collect for blobs that no manifest needs.
 package registry
 
 import (
@@ -85,6 +85,8 @@ type Registry struct {
 	// it.
 	writes sync.RWMutex
 	pins   pins
+	// collecting is held by the one Collect that runs.
+	collecting sync.Mutex
 
 	mu       sync.Mutex // guards closed: no request joins requests once it is true
 	closed   bool

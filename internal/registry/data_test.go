@@ -436,3 +436,29 @@ func TestData_Refused(t *testing.T) {
 		s.want(test.status, test.code, test.method, test.target, nil)
 	}
 }
+
+// What is deleted by the data API is told as what is deleted below /v2: of a
+// repository, each manifest once, and of tags that go with it nothing.
+func TestData_Events(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	s := newTellingSite(t, m)
+	img := ociImage(t)
+	for _, ref := range []string{"app:v1", "app:v2"} {
+		s.push(ref, img)
+	}
+	s.push("app:v3", ociImage(t))
+	s.want(http.StatusAccepted, "", "DELETE", "/acr/v1/app/_tags/v3", nil)
+	s.want(http.StatusAccepted, "", "DELETE", "/acr/v1/app", nil)
+	if err := s.reg.Close(); err != nil { // tells the last
+		t.Fatal(err)
+	}
+	got := m.events()
+	slices.Sort(got)
+	deleted := []string{"ImageDeleted app", "ImageDeleted app"}
+	want := append([]string{"Acrd.ImageUntagged app:v3"}, deleted...)
+	want = append(want, "ImagePushed app:v1", "ImagePushed app:v2", "ImagePushed app:v3")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

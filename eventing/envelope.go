@@ -131,7 +131,7 @@ func webhookBody(e Event, tags bool) ([]byte, error) {
 	if decoder.Decode(&d) != nil || d.Action == "" {
 		return e.Data, nil // not a registry's
 	}
-	d.Location = ""
+	d.Location, d.Actor = "", nil
 	if d.Target != nil && !tags {
 		d.Target.Tags = nil
 	}

@@ -83,6 +83,8 @@ type Origin struct {
 	// Connected is the name of another registry, empty for this one.
 	Connected string
 	Request   *Request
+	// Actor is who asked, empty if that is not known: "run ca1".
+	Actor string
 }
 
 // NewRegistryEvent is an event of one of the types of a registry about t. Of
@@ -111,6 +113,9 @@ func NewRegistryEvent(eventType string, at time.Time, t Target, o Origin) Event 
 		e.Subject += ":" + t.Version
 		t.MediaType, t.Tag, t.Length = ChartMediaType, t.Name+"-"+t.Version+".tgz", 0
 		d.Timestamp, d.Request = at.Format(chartTimeLayout), nil
+	}
+	if o.Actor != "" {
+		d.Actor = &Actor{o.Actor}
 	}
 	if o.Connected != "" {
 		e.Topic, e.DataVersion = "/connectedRegistries/"+o.Connected, "2.0"

@@ -8,6 +8,8 @@ type Cause struct {
 	Timer  *TimerCause  `json:"timerTrigger,omitempty"`
 	Source *SourceCause `json:"sourceTrigger,omitempty"`
 	Image  *ImageCause  `json:"imageUpdateTrigger,omitempty"`
+	// Event is not ACR's.
+	Event *EventCause `json:"eventTrigger,omitempty"`
 }
 
 // A TimerCause is a time that has come.
@@ -42,6 +44,14 @@ type UpdatedImage struct {
 	Digest     string `json:"digest,omitempty"`
 }
 
+// An EventCause is an event that the task was subscribed to.
+type EventCause struct {
+	ID      string    `json:"id"`
+	Type    string    `json:"eventType"`
+	Subject string    `json:"subject"`
+	Time    time.Time `json:"eventTime"`
+}
+
 // Trigger is ACR's word for the cause, as its tables have it.
 func (c *Cause) Trigger() string {
 	switch {
@@ -53,6 +63,8 @@ func (c *Cause) Trigger() string {
 		return "Timer"
 	case c.Image != nil:
 		return "Image Update"
+	case c.Event != nil:
+		return "Event"
 	}
 	return "Manual"
 }

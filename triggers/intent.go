@@ -10,6 +10,8 @@
 //	Commits --+--> Intent --> Scheduler (holds, debounces, orders) --> runner.Submit
 //	Bases   --+
 //
+// The events of a subscription become intents, too; see [Reaction].
+//
 // Parsing, matching and deciding are pure functions. Only what is named Serve
 // or ServeHTTP touches the world.
 package triggers
@@ -30,6 +32,8 @@ const (
 	Commit      Kind = "commit"
 	PullRequest Kind = "pullrequest"
 	BaseImage   Kind = "baseimage"
+	// Event is what a subscription has passed on to the task.
+	Event Kind = "event"
 )
 
 // An Intent is the wish that a task runs.
@@ -52,6 +56,8 @@ type Intent struct {
 	// Pins are base images that the build must resolve to these digests, by
 	// reference.
 	Pins map[string]string
+	// Values are added to the task's own, for {{.Values}}.
+	Values map[string]string
 	// Lineage are the tasks whose runs led here, oldest first: a task that is
 	// in it is not started again.
 	Lineage []string

@@ -271,6 +271,9 @@ func (s *schedule) consider(ctx context.Context, i Intent) error {
 	case !t.Status.Active():
 		return s.skip(ctx, &i, "skipped: the task is disabled")
 	}
+	if why := i.endless(); why != "" {
+		return s.skip(ctx, &i, why)
+	}
 	w := wish{Intent: i}
 	if i.Kind == BaseImage {
 		lineage, ok, err := s.Images.Origin(ctx, &i)
@@ -450,6 +453,7 @@ func (st *start) request(t *runner.Task, pins map[string]string) (runner.Request
 		reasons = append(reasons, i.Reason)
 		req.Lineage = union(req.Lineage, i.Lineage)
 		maps.Copy(req.Pins, i.Pins)
+		maps.Copy(req.Values, i.Values)
 		req.Cause = mergeCause(req.Cause, i.Cause)
 		req.Untrusted = req.Untrusted || i.Untrusted
 		req.Source = cmp.Or(i.Source, req.Source)

@@ -389,10 +389,19 @@ const (
 	lastQuestion = 300 * time.Millisecond
 )
 
+// whoAsks is what a connection tells of the other side.
+func whoAsks(ctx context.Context, c net.Conn) context.Context {
+	ctx = api.WithPeer(ctx, c)
+	if run := control.RunOf(c); run != "" {
+		ctx = registry.WithActor(ctx, "run "+run)
+	}
+	return ctx
+}
+
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
-		ConnContext: api.WithPeer, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ConnContext: whoAsks, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,13 +16,16 @@ import (
 	"acrd/internal/secrets"
 	"acrd/internal/sinks"
 	"acrd/internal/store"
+	"acrd/triggers"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // openEvents makes what tells others of events.
 func (d *daemon) openEvents(local *secrets.Local, counts *metrics.Metrics) {
-	s := &sinkOpener{secrets: local, dialer: address.Dialer{Allow: d.allowPrivate}, origin: d.origin()}
+	s := &sinkOpener{secrets: local, dialer: address.Dialer{Allow: d.allowPrivate}, origin: d.origin(), react: func(task string) eventing.Sink {
+		return &triggers.Reaction{Task: task, Intents: d.store, Tasks: d.store, Runs: d.store}
+	}}
 	d.dispatcher = &eventing.Dispatcher{
 		Store: d.store, Open: s.open, Registry: api.ResourceID, Alone: !store.Shared(d.records.url), Lease: d.records.lease,
 		DeadDelay: eventing.DefaultDeadDelay, Log: d.log,
@@ -73,6 +77,7 @@ type sinkOpener struct {
 	secrets *secrets.Local
 	dialer  address.Dialer
 	origin  string
+	react   func(task string) eventing.Sink
 }
 
 func (o *sinkOpener) client(d eventing.Destination) (*http.Client, error) {
@@ -80,6 +85,9 @@ func (o *sinkOpener) client(d eventing.Destination) (*http.Client, error) {
 }
 
 func (o *sinkOpener) open(d eventing.Destination) (eventing.Sink, error) {
+	if task, ok := strings.CutPrefix(d.URL, "task:"); ok && d.Type == eventing.ToTask {
+		return o.react(task), nil
+	}
 	keys := &keyring{secrets: o.secrets, destination: d}
 	if d.Type == eventing.ToWebHook || d.Type == eventing.ToAzureFunction {
 		return sinks.NewWebHook(d, keys.get, o.origin, o.dialer)

@@ -41,7 +41,7 @@ func (r *Registry) draft(eventType string, t eventing.Target, c change, req *htt
 // origin is who asks, as events tell it. Host is the name by which the client
 // has found us, as it is in ACR's.
 func (r *Registry) origin(req *http.Request) eventing.Origin {
-	return eventing.Origin{Location: r.location, Request: &eventing.Request{
+	return eventing.Origin{Location: r.location, Actor: actor(req.Context()), Request: &eventing.Request{
 		ID: eventing.NewID(), Host: req.Host, Method: req.Method, UserAgent: req.UserAgent(),
 	}}
 }

@@ -3,15 +3,14 @@ package integration
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,8 +32,15 @@ import (
 func TestEvents(t *testing.T) {
 	need(t, "skopeo")
 	d := start(t)
+	types := []string{
+		eventing.ImagePushed, eventing.ImageDeleted, eventing.ChartPushed, eventing.ChartDeleted, eventing.ImageUntagged,
+		eventing.RunQueued, eventing.RunStarted, eventing.RunSucceeded, eventing.RunFailed,
+	}
+	grid, cloud := newReceiver(t), newReceiver(t)
+	grid.subscribe(d, "grid", "eventgridschema", types...)
+	cloud.subscribe(d, "cloud", "cloudeventschemav1_0", types...)
 	d.base()
-	before := len(d.told())
+	before := len(grid.told(100, time.Second))
 	c := newClients(d)
 	var want []string
 	for i, op := range []struct {
@@ -68,138 +74,84 @@ func TestEvents(t *testing.T) {
 		{"BuildKit builds and pushes", func() { c.build("team/built:v1") }, "RunQueued RUN\nRunStarted RUN\nImagePushed team/built:v1\nRunSucceeded RUN"},
 	} {
 		op.do()
-		want = append(want, strings.Fields(strings.ReplaceAll(op.told, " ", "|"))...)
-		got := d.toldWithin(before+len(want), 5*time.Second)
-		if diff := gocmp.Diff(want, inWords(got[before:])); diff != "" {
-			t.Fatalf("%d, %s: told (-want +got):\n%s", i+1, op.name, diff)
+		told := strings.Fields(strings.ReplaceAll(op.told, " ", "|"))
+		slices.Sort(told) // deliveries of one subscription overtake each other
+		for _, r := range []*receiver{grid, cloud} {
+			got := inWords(r.told(before+len(want)+len(told), 5*time.Second)[before+len(want):])
+			if diff := gocmp.Diff(strings.Join(told, "\n"), strings.Join(got, "\n")); diff != "" {
+				t.Fatalf("%d, %s: told (-want +got):\n%s", i+1, op.name, diff)
+			}
 		}
+		want = append(want, told...)
 	}
-	time.Sleep(time.Second)
-	events := d.told()[before:]
-	if len(events) != len(want) {
-		t.Errorf("%d events in the end, want %d", len(events), len(want))
+	grid.told(before+len(want)+1, time.Second)
+	if a, b := len(grid.got), len(cloud.got); a != before+len(want) || b != a {
+		t.Errorf("%d and %d events in the end, want %d", a, b, before+len(want))
 	}
-	t.Run("once each", func(t *testing.T) { oneIDEach(t, events) })
-	t.Run("azsystemevents", func(t *testing.T) { parseInGo(t, events) })
-	t.Run("azcore", func(t *testing.T) { parseCloudEvents(t, events) })
-	t.Run("npm", func(t *testing.T) { parseInNode(t, events) })
+	t.Run("once each", func(t *testing.T) { oneIDEach(t, grid.got) })
+	t.Run("azsystemevents", func(t *testing.T) { parseInGo(t, grid.got) })
+	t.Run("azcore", func(t *testing.T) { parseCloudEvents(t, cloud.got) })
+	t.Run("npm", func(t *testing.T) { parseInNode(t, slices.Concat(grid.got, cloud.got)) })
 }
 
-// told reads the events out of the store.
-func (d *daemon) told() []eventing.Event {
-	d.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(d.state, "acrd.db")+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer db.Close()
-	rows, err := db.QueryContext(d.Context(), "SELECT id, type, topic, subject, time, data_version, data FROM events ORDER BY seq")
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer rows.Close()
-	var all []eventing.Event
-	for rows.Next() {
-		var e eventing.Event
-		var at int64
-		var data string
-		if err := rows.Scan(&e.ID, &e.Type, &e.Topic, &e.Subject, &at, &e.DataVersion, &data); err != nil {
-			d.Fatal(err)
-		}
-		e.Time, e.Data = time.UnixMicro(at), json.RawMessage(data)
-		all = append(all, e)
-	}
-	if err := cmp.Or(rows.Err(), rows.Close()); err != nil {
-		d.Fatal(err)
-	}
-	return all
-}
-
-// toldWithin waits for that many events.
-func (d *daemon) toldWithin(n int, patience time.Duration) []eventing.Event {
-	d.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if all := d.told(); len(all) >= n || time.Now().After(deadline) {
-			return all
-		}
-	}
-}
-
-// inWords are type and subject of events, with the ids of runs hidden.
-func inWords(events []eventing.Event) []string {
+// inWords are type and subject of events, with the ids of runs hidden, sorted.
+func inWords(events []delivered) []string {
 	var all []string
 	for _, e := range events {
-		kind := e.Type[strings.LastIndex(e.Type, ".")+1:]
+		kind, subject := e.event.Type[strings.LastIndex(e.event.Type, ".")+1:], e.event.Subject
 		if strings.HasPrefix(kind, "Run") {
-			e.Subject = "RUN"
+			subject = "RUN"
 		}
-		all = append(all, kind+"|"+e.Subject)
+		all = append(all, kind+"|"+subject)
 	}
+	slices.Sort(all)
 	return all
 }
 
-func oneIDEach(t *testing.T, events []eventing.Event) {
+func oneIDEach(t *testing.T, events []delivered) {
 	seen := map[string]bool{}
 	for _, e := range events {
-		if seen[e.ID] || len(e.ID) != 36 {
-			t.Errorf("the id %s is no GUID, or was used twice", e.ID)
+		if seen[e.event.ID] || len(e.event.ID) != 36 {
+			t.Errorf("the id %s is no GUID, or was used twice", e.event.ID)
 		}
-		seen[e.ID] = true
+		seen[e.event.ID] = true
 	}
-}
-
-// deliveries are how the events look on the wire, one in each.
-func deliveries(t *testing.T, schema eventing.Schema, events []eventing.Event) (bodies [][]byte, contentType string) {
-	t.Helper()
-	for _, e := range events {
-		body, kind, err := eventing.EncodeBatch(eventing.Delivery{
-			Schema: schema, Registry: "/subscriptions/acrd/resourceGroups/acrd/providers/Microsoft.ContainerRegistry/registries/acrd",
-			Events: []eventing.Attempted{{Event: e}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		bodies, contentType = append(bodies, body), kind
-	}
-	return bodies, contentType
 }
 
 // parseInGo has Azure's SDK for Go read the events into its types.
-func parseInGo(t *testing.T, events []eventing.Event) {
-	bodies, _ := deliveries(t, eventing.EventGridSchema, events)
-	for i, body := range bodies {
+func parseInGo(t *testing.T, events []delivered) {
+	for _, e := range events {
 		var all []azsystemevents.EventGridEvent
-		if err := json.Unmarshal(body, &all); err != nil || len(all) != 1 {
-			t.Fatalf("%v: %s", err, body)
+		if err := json.Unmarshal(e.body, &all); err != nil || len(all) != 1 {
+			t.Fatalf("%v: %s", err, e.body)
 		}
 		data, ok := all[0].Data.([]byte)
 		if !ok {
-			t.Fatalf("data is %T: %s", all[0].Data, body)
+			t.Fatalf("data is %T: %s", all[0].Data, e.body)
 		}
 		if typed, known := typedData(*all[0].EventType); known {
 			if err := json.Unmarshal(data, typed); err != nil {
 				t.Errorf("%v: %s", err, data)
 			}
-			if err := required(data, events[i].Type); err != "" {
+			if err := required(data, e.event.Type); err != "" {
 				t.Errorf("%s: %s", err, data)
 			}
 		}
-		if *all[0].ID != events[i].ID || all[0].EventTime.IsZero() {
-			t.Errorf("it is read as %s of %v: %s", *all[0].ID, all[0].EventTime, body)
+		if *all[0].ID != e.event.ID || !all[0].EventTime.Equal(e.event.Time) || !strings.HasPrefix(*all[0].Topic, "/subscriptions/") {
+			t.Errorf("it is read as %s of %v: %s", *all[0].ID, all[0].EventTime, e.body)
 		}
 	}
 }
 
 // parseCloudEvents has Azure's SDK for Go read the same as CloudEvents.
-func parseCloudEvents(t *testing.T, events []eventing.Event) {
-	bodies, _ := deliveries(t, eventing.CloudEvents10, events)
-	for i, body := range bodies {
+func parseCloudEvents(t *testing.T, events []delivered) {
+	for _, d := range events {
 		var e messaging.CloudEvent
-		if err := json.Unmarshal(body, &e); err != nil {
-			t.Fatalf("%v: %s", err, body)
+		if err := json.Unmarshal(d.body, &e); err != nil {
+			t.Fatalf("%v: %s", err, d.body)
 		}
-		if e.ID != events[i].ID || e.Type != events[i].Type || *e.Subject != events[i].Subject || !e.Time.Equal(events[i].Time) || e.Source == "" {
-			t.Errorf("it is read as %+v: %s", e, body)
+		if e.ID != d.event.ID || e.Type != d.event.Type || *e.Subject != d.event.Subject || !e.Time.Equal(d.event.Time) || e.Source == "" {
+			t.Errorf("it is read as %+v: %s", e, d.body)
 		}
 	}
 }
@@ -248,15 +200,12 @@ type parsedEvent struct {
 
 // parseInNode has the packages @azure/eventgrid and cloudevents of npm read the
 // events, in both schemas.
-func parseInNode(t *testing.T, events []eventing.Event) {
+func parseInNode(t *testing.T, events []delivered) {
 	dir := npm(t)
 	var stdin bytes.Buffer
-	for _, schema := range []eventing.Schema{eventing.EventGridSchema, eventing.CloudEvents10} {
-		bodies, contentType := deliveries(t, schema, events)
-		for _, body := range bodies {
-			if err := json.NewEncoder(&stdin).Encode(map[string]string{"contentType": contentType, "body": string(body)}); err != nil {
-				t.Fatal(err)
-			}
+	for _, e := range events {
+		if err := json.NewEncoder(&stdin).Encode(map[string]string{"contentType": e.header.Get("Content-Type"), "body": string(e.body)}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	script, err := filepath.Abs("testdata/npm/parse.mjs")
@@ -264,37 +213,41 @@ func parseInNode(t *testing.T, events []eventing.Event) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "node", script)
-	cmd.Dir, cmd.Stdin = dir, &stdin
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Dir, cmd.Stdin, cmd.Stderr = dir, &stdin, &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("parse: %v\n%s", err, &stderr)
 	}
 	lines := bufio.NewScanner(bytes.NewReader(out))
-	for n := 0; lines.Scan(); n++ {
-		e := events[n%len(events)]
-		parsers := []string{"@azure/eventgrid"}
-		if n >= len(events) {
-			parsers = append(parsers, "cloudevents")
-		}
-		var d eventing.RegistryData
-		_ = json.Unmarshal(e.Data, &d) // of a run it is something else
-		var want, got []parsedEvent
-		for _, p := range parsers {
-			w := parsedEvent{Parser: p, Type: e.Type, ID: e.ID, Subject: e.Subject}
-			if d.Target != nil {
-				w.Digest = d.Target.Digest
-			}
-			want = append(want, w)
-		}
+	n := 0
+	for ; lines.Scan(); n++ {
+		var got []parsedEvent
 		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := gocmp.Diff(want, got); diff != "" {
+		if diff := gocmp.Diff(wantParsed(events[n]), got); diff != "" {
 			t.Errorf("event %d (-want +got):\n%s", n, diff)
 		}
 	}
+	if n != len(events) {
+		t.Errorf("%d of %d events are read", n, len(events))
+	}
+}
+
+func wantParsed(e delivered) []parsedEvent {
+	var d eventing.RegistryData
+	_ = json.Unmarshal(e.event.Data, &d) // of a run it is something else
+	want := parsedEvent{Parser: "@azure/eventgrid", Type: e.event.Type, ID: e.event.ID, Subject: e.event.Subject}
+	if d.Target != nil {
+		want.Digest = d.Target.Digest
+	}
+	if !strings.HasPrefix(e.header.Get("Content-Type"), "application/cloudevents+json") {
+		return []parsedEvent{want}
+	}
+	second := want
+	second.Parser = "cloudevents"
+	return []parsedEvent{want, second}
 }
 
 // npm is a folder with the packages of testdata/npm.

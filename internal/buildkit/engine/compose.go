@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/diff/walking"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/cache/remotecache"
@@ -184,8 +185,12 @@ func sweep(ctx context.Context, db *ctdmetadata.DB, folders ctdsnapshots.Snapsho
 	if _, err := db.GarbageCollect(ctx); err != nil {
 		return err
 	}
-	if c, ok := folders.(ctdsnapshots.Cleaner); ok {
-		return c.Cleanup(ctx)
+	c, ok := folders.(ctdsnapshots.Cleaner)
+	if !ok {
+		return nil
+	}
+	if err := c.Cleanup(ctx); !errdefs.IsNotFound(err) { // there was never a snapshot
+		return err
 	}
 	return nil
 }

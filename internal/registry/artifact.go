@@ -99,6 +99,24 @@ func (b *backend) tagsOf(ctx context.Context, name string, d digest.Digest) ([]s
 	return repo.Tags(ctx).Lookup(ctx, v1.Descriptor{Digest: d})
 }
 
+// untagAll removes the tags of a manifest.
+func (b *backend) untagAll(ctx context.Context, name string, d digest.Digest) error {
+	tags, err := b.tagsOf(ctx, name, d)
+	if err != nil || len(tags) == 0 {
+		return err
+	}
+	repo, err := b.repository(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		if err := repo.Tags(ctx).Untag(ctx, tag); err != nil {
+			return fmt.Errorf("remove %s:%s: %w", name, tag, err)
+		}
+	}
+	return nil
+}
+
 func (b *backend) repository(ctx context.Context, name string) (distribution.Repository, error) {
 	named, err := reference.WithName(name)
 	if err != nil {

@@ -39,7 +39,7 @@ func openBackend(ctx context.Context, dir, driver string) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage: %w", err)
 	}
-	store, err := storage.NewRegistry(ctx, files)
+	store, err := storage.NewRegistry(ctx, files, storage.EnableDelete)
 	if err != nil {
 		return nil, fmt.Errorf("open storage: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -52,7 +53,7 @@ func TestCrash(t *testing.T) {
 		{"push", c.fresh, func() error { return c.write("t", c.img) }, func() bool { return c.digest("t") == hash(t, c.img).String() }},
 		{"push again", c.tagged, func() error { return remote.Put(c.ref("t"), c.img, onceOnly()...) }, c.stamped},
 		{"untag", c.tagged, func() error { return c.remove("t") }, func() bool { return c.digest("t") == "" }},
-		{"delete", c.tagged, func() error { return c.remove(hash(t, c.img).String()) }, func() bool { return c.digest(hash(t, c.img).String()) == "" }},
+		{"delete", c.tagged, func() error { return c.remove(hash(t, c.img).String()) }, c.deleted},
 	} {
 		t.Run(op.name, func(t *testing.T) {
 			c.t = t
@@ -295,16 +296,31 @@ func (c *crashSite) tagged() {
 	c.stamp = c.written()
 }
 
+// deleted says that the image is gone, and has left no tag.
+func (c *crashSite) deleted() bool {
+	c.t.Helper()
+	gone := c.digest(hash(c.t, c.img).String()) == ""
+	if _, err := os.Stat(c.link()); gone != errors.Is(err, fs.ErrNotExist) {
+		c.t.Errorf("gone is %v, and the tag: %v", gone, err)
+	}
+	return gone
+}
+
 func (c *crashSite) stamped() bool { return !c.written().Equal(c.stamp) }
 
 // written is when the tag was put.
 func (c *crashSite) written() time.Time {
 	c.t.Helper()
-	info, err := os.Stat(filepath.Join(c.dir, "registry/docker/registry/v2/repositories/app/_manifests/tags/t/current/link"))
+	info, err := os.Stat(c.link())
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return info.ModTime()
+}
+
+// link is the file of the tag.
+func (c *crashSite) link() string {
+	return filepath.Join(c.dir, "registry/docker/registry/v2/repositories/app/_manifests/tags/t/current/link")
 }
 
 // TestCrashProcess is the process that TestCrash kills.

@@ -93,7 +93,7 @@ func (r *Registry) reconcile(ctx context.Context, before time.Time) error {
 	return r.ledger.settle(ctx)
 }
 
-// look decides one draft. The caller has the lane of its repository.
+// look decides one draft, and finishes a deletion that got half way. The caller has the lane of its repository.
 func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 	var c change
 	if err := json.Unmarshal(d.Check, &c); err != nil {
@@ -102,6 +102,12 @@ func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 	made, err := r.backend.made(ctx, c)
 	if err != nil {
 		return err
+	}
+	if made && c.Gone && c.Tag == "" {
+		if err := r.backend.untagAll(ctx, c.Repository, c.Digest); err != nil {
+			return err
+		}
+		r.views.changed(c.Repository)
 	}
 	r.ledger.decide(d, made)
 	return nil

@@ -24,7 +24,7 @@ import (
 func TestEventsKilled(t *testing.T) {
 	need(t)
 	d := start(t)
-	r := newReceiver(t)
+	r := newSubscriber(t)
 	r.subscribe(d, "pushes", "eventgridschema", eventing.ImagePushed)
 	const rounds, clients = 8, 4
 	pushed := map[string]v1.Image{}

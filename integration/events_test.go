@@ -36,7 +36,7 @@ func TestEvents(t *testing.T) {
 		eventing.ImagePushed, eventing.ImageDeleted, eventing.ChartPushed, eventing.ChartDeleted, eventing.ImageUntagged,
 		eventing.RunQueued, eventing.RunStarted, eventing.RunSucceeded, eventing.RunFailed,
 	}
-	grid, cloud := newReceiver(t), newReceiver(t)
+	grid, cloud := newSubscriber(t), newSubscriber(t)
 	grid.subscribe(d, "grid", "eventgridschema", types...)
 	cloud.subscribe(d, "cloud", "cloudeventschemav1_0", types...)
 	d.base()
@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 		op.do()
 		told := strings.Fields(strings.ReplaceAll(op.told, " ", "|"))
 		slices.Sort(told) // deliveries of one subscription overtake each other
-		for _, r := range []*receiver{grid, cloud} {
+		for _, r := range []*subscriber{grid, cloud} {
 			got := inWords(r.told(before+len(want)+len(told), 5*time.Second)[before+len(want):])
 			if diff := gocmp.Diff(strings.Join(told, "\n"), strings.Join(got, "\n")); diff != "" {
 				t.Fatalf("%d, %s: told (-want +got):\n%s", i+1, op.name, diff)

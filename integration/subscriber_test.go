@@ -13,8 +13,8 @@ import (
 	"acrd/eventing"
 )
 
-// A receiver is told of events over HTTP. It agrees to both handshakes.
-type receiver struct {
+// A subscriber is told of events over HTTP. It agrees to both handshakes.
+type subscriber struct {
 	testing.TB
 	*httptest.Server
 
@@ -29,15 +29,15 @@ type delivered struct {
 	event  eventing.Event
 }
 
-func newReceiver(t testing.TB) *receiver {
+func newSubscriber(t testing.TB) *subscriber {
 	t.Helper()
-	r := &receiver{TB: t}
+	r := &subscriber{TB: t}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
 }
 
-func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *subscriber) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return // cut off: it comes again
@@ -72,7 +72,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // told is what has come until there is so much of it, or patience has ended.
-func (r *receiver) told(n int, patience time.Duration) []delivered {
+func (r *subscriber) told(n int, patience time.Duration) []delivered {
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		r.mu.Lock()
 		got := r.got
@@ -83,8 +83,8 @@ func (r *receiver) told(n int, patience time.Duration) []delivered {
 	}
 }
 
-// subscribe has events delivered to the receiver.
-func (r *receiver) subscribe(d *daemon, name, schema string, types ...string) {
+// subscribe has events delivered to it.
+func (r *subscriber) subscribe(d *daemon, name, schema string, types ...string) {
 	r.Helper()
 	d.succeed(d.acrd("", append([]string{
 		"event-subscription", "create", "-n", name, "--endpoint", r.URL, "--insecure", "--trusted",

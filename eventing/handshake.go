@@ -23,7 +23,8 @@ import (
 // asked for. Set the fields before use. It is safe for concurrent use.
 type Handshake struct {
 	Subscriptions Subscriptions
-	// Client is what reaches a destination, and nothing that it must not.
+	// Client is what reaches a destination, and nothing that it must not. What it
+	// is not to reach is a *DeliveryError.
 	Client func(Destination) (*http.Client, error)
 	// Origin is the DNS name that CloudEvents' receivers are asked to allow;
 	// empty is the host of the address that the callback has.
@@ -99,7 +100,8 @@ func (h *Handshake) Validate(ctx context.Context, s *Subscription, from Place, s
 
 func (h *Handshake) askTwice(ctx context.Context, s *Subscription, q *question) error {
 	err := h.ask(ctx, s, q)
-	if err == nil || errors.Is(err, errNoConsent) {
+	_, ours := errors.AsType[*DeliveryError](err) // and will be the same again
+	if err == nil || ours || errors.Is(err, errNoConsent) {
 		return err
 	}
 	select {
@@ -168,7 +170,7 @@ func (h *Handshake) ask(ctx context.Context, s *Subscription, q *question) error
 
 // askEventGrid wants the code of a validation event back, and exactly a 200.
 func (h *Handshake) askEventGrid(ctx context.Context, s *Subscription, q *question) error {
-	body, err := json.Marshal([]systemEvent{{
+	body, err := plainJSON([]systemEvent{{
 		ID: NewID(), Topic: q.Topic, Data: validationData{q.code, q.callback(s.Name)},
 		EventType: "Microsoft.EventGrid.SubscriptionValidationEvent", EventTime: handshakeTime(q.asked), MetadataVersion: "1", DataVersion: "1",
 	}})
@@ -350,9 +352,9 @@ func deletedEvent(schema Schema, topic, id string) ([]byte, error) {
 	}{id}
 	now := handshakeTime(time.Now())
 	if schema != CloudEvents10 {
-		return json.Marshal([]systemEvent{{ID: NewID(), Topic: topic, Data: data, EventType: kind, EventTime: now, MetadataVersion: "1", DataVersion: "1"}})
+		return plainJSON([]systemEvent{{ID: NewID(), Topic: topic, Data: data, EventType: kind, EventTime: now, MetadataVersion: "1", DataVersion: "1"}})
 	}
-	return json.Marshal(struct {
+	return plainJSON(struct {
 		ID          string `json:"id"`
 		Source      string `json:"source"`
 		SpecVersion string `json:"specversion"`

@@ -107,6 +107,7 @@ func TestHandshakes(t *testing.T) {
 		{name: "wrong code", first: func(*http.Request) (*http.Response, error) { return answer(200, `{"validationResponse":"1"}`), nil }, second: echo(t, 200), state: Succeeded, took: 5 * time.Second},
 		{name: "no code", first: allow(), state: AwaitingManualAction},
 		{name: "unreachable", first: func(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }, second: echo(t, 500), took: 5 * time.Second},
+		{name: "not to be reached", first: func(*http.Request) (*http.Response, error) { return nil, &DeliveryError{Err: errors.New("denied")} }},
 		{name: "origin", schema: CloudEvents10, first: allow("WebHook-Allowed-Origin", "ACRD.example"), state: Succeeded},
 		{name: "any origin", schema: CloudEvents10, first: allow("WebHook-Allowed-Origin", "*", "WebHook-Allowed-Rate", "120"), state: Succeeded, rate: 120},
 		{name: "any rate", schema: CloudEvents10, first: allow("WebHook-Allowed-Origin", "*", "WebHook-Allowed-Rate", "*"), state: Succeeded},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -44,7 +45,7 @@ func (d *daemon) openEvents(local *secrets.Local, counts *metrics.Metrics) {
 
 // tellOf gives the API what it shows of events.
 func (d *daemon) tellOf(s *api.Server) {
-	s.Subscriptions, s.Handshake = d.store, d.handshake
+	s.Subscriptions, s.Handshake, s.Base = d.store, d.handshake, d.base()
 	s.Deliveries = struct {
 		*store.DB
 		*eventing.Dispatcher
@@ -71,6 +72,18 @@ func (d *daemon) origin() string {
 	return "localhost"
 }
 
+// base is the address under which others reach this daemon, as far as it knows.
+func (d *daemon) base() string {
+	scheme, host := "http", d.host()
+	if d.certificate != nil {
+		scheme = "https"
+	}
+	if _, port, err := net.SplitHostPort(host); err == nil && len(d.hosts) > 0 {
+		host = net.JoinHostPort(d.hosts[0], port)
+	}
+	return scheme + "://" + host
+}
+
 // A sinkOpener makes the sinks of destinations, and finds the secrets that they
 // name.
 type sinkOpener struct {
@@ -81,7 +94,12 @@ type sinkOpener struct {
 }
 
 func (o *sinkOpener) client(d eventing.Destination) (*http.Client, error) {
-	return sinks.HTTPClient(d, o.dialer)
+	keys := &keyring{secrets: o.secrets, destination: d}
+	w, err := sinks.NewWebHook(d, keys.get, o.origin, o.dialer)
+	if err != nil {
+		return nil, err
+	}
+	return w.Client(), nil
 }
 
 func (o *sinkOpener) open(d eventing.Destination) (eventing.Sink, error) {

@@ -47,14 +47,32 @@ func NewWebHook(d eventing.Destination, keys func(context.Context) (Keys, error)
 	return &WebHook{target: t, client: t.httpClient(), keys: keys, origin: origin}, nil
 }
 
-// HTTPClient is the client that reaches d, for questions that precede
-// deliveries.
-func HTTPClient(d eventing.Destination, dialer address.Dialer) (*http.Client, error) {
-	t, err := newTarget(d, "", dialer)
+// Client reaches the endpoint with its credential, for questions that precede
+// deliveries. What it may not reach, or has no credential for, is a
+// *eventing.DeliveryError.
+func (w *WebHook) Client() *http.Client {
+	c := *w.client
+	c.Transport = authorized{w}
+	return &c
+}
+
+type authorized struct{ *WebHook }
+
+func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	keys, err := a.keys(r.Context())
 	if err != nil {
-		return nil, err
+		return nil, invalid(err)
 	}
-	return t.httpClient(), nil
+	r = r.Clone(r.Context())
+	if r.Header.Get("Authorization") == "" {
+		a.authorize(r.Header, keys.Credential)
+	}
+	r.Header.Set("User-Agent", "acrd")
+	resp, err := a.client.Transport.RoundTrip(r)
+	if errors.Is(err, address.ErrDenied) {
+		return nil, &eventing.DeliveryError{Outcome: eventing.Forbidden, Err: fmt.Errorf("%w: the owner may trust the destination, on the daemon's own machine, or start it with --allow-private %s", err, r.URL.Host)}
+	}
+	return resp, err
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -198,9 +199,11 @@ func (h *Handshake) askEventGrid(ctx context.Context, s *Subscription, q *questi
 // webhooks do.
 func (h *Handshake) askCloudEvents(ctx context.Context, s *Subscription, q *question) error {
 	origin := h.origin(q.Base)
-	header := http.Header{"WebHook-Request-Origin": {origin}, "WebHook-Request-Callback": {q.callback(s.Name)}}
+	header := http.Header{}
+	header.Set("WebHook-Request-Origin", origin)
+	header.Set("WebHook-Request-Callback", q.callback(s.Name))
 	if h.Rate > 0 {
-		header["WebHook-Request-Rate"] = []string{strconv.Itoa(h.Rate)}
+		header.Set("WebHook-Request-Rate", strconv.Itoa(h.Rate))
 	}
 	resp, err := h.send(ctx, s, http.MethodOptions, "", nil, header)
 	if err != nil {
@@ -285,9 +288,7 @@ func (h *Handshake) send(ctx context.Context, s *Subscription, method, kind stri
 			req.Header.Set(a.Name, a.Value)
 		}
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Aeg-Subscription-Name", strings.ToUpper(s.Name))
 	if kind != "" {
 		req.Header.Set("Content-Type", "application/json; charset=utf-8")

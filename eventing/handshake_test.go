@@ -166,7 +166,7 @@ func checkQuestion(t *testing.T, schema Schema, r *http.Request) {
 	t.Helper()
 	want := map[string]string{"X-Key": "k", "X-Field": "", "Aeg-Subscription-Name": "SUB-1"}
 	if schema == CloudEvents10 {
-		if r.Method != http.MethodOptions || !slices.Equal(r.Header["WebHook-Request-Origin"], []string{"acrd.example"}) || len(r.Header["WebHook-Request-Callback"]) != 1 {
+		if r.Method != http.MethodOptions || r.Header.Get("WebHook-Request-Origin") != "acrd.example" || r.Header.Get("WebHook-Request-Callback") == "" {
 			t.Errorf("%s %v", r.Method, r.Header)
 		}
 	} else {

@@ -234,16 +234,18 @@ func (r *eventReader) messageTTL(at string, seconds int64) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// schemesOf are those of the addresses of a type of destination. Those behind
-// the first are not encrypted, or folders.
+// schemesOf are those of the addresses of a type of destination; the plain ones
+// are not encrypted.
 func schemesOf(t eventing.DestinationType) (secure, plain []string) {
 	switch t {
-	case eventing.ToServiceBusQueue, eventing.ToServiceBusTopic, eventing.ToEventHub, eventing.ToAMQP:
-		return []string{"amqps"}, []string{"amqp"}
+	case eventing.ToServiceBusQueue, eventing.ToServiceBusTopic, eventing.ToAMQP:
+		return []string{"amqps", "sb"}, []string{"amqp"}
+	case eventing.ToEventHub:
+		return []string{"amqps", "sb", "kafkas"}, []string{"amqp"}
 	case eventing.ToNATS:
-		return []string{"tls"}, []string{"nats"}
+		return []string{"tls", "natss", "nats+tls"}, []string{"nats"}
 	case eventing.ToKafka:
-		return []string{"kafka"}, nil
+		return []string{"kafkas", "kafka+tls", "kafka+ssl"}, []string{"kafka"}
 	case eventing.ToFolder:
 		return []string{"file"}, nil
 	}

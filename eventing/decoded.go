@@ -2,7 +2,6 @@ package eventing
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 )
 
@@ -93,14 +92,11 @@ func member(object map[string]any, name string) any {
 	if v, ok := object[name]; ok {
 		return v
 	}
-	var names []string
-	for other := range object {
-		if strings.EqualFold(other, name) {
-			names = append(names, other)
+	first, found := "", any(nil)
+	for other, v := range object {
+		if strings.EqualFold(other, name) && (first == "" || other < first) {
+			first, found = other, v
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	return object[slices.Min(names)]
+	return found
 }

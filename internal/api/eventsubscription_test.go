@@ -360,6 +360,32 @@ func TestEventSubscriptionPollers(t *testing.T) {
 	}
 }
 
+// TestEventSubscriptionQuota has as many as there may be.
+func TestEventSubscriptionQuota(t *testing.T) {
+	d := newDesk(t)
+	body := `{"properties": {"destination": {"endpointType": "NATS", "properties": {"endpointUrl": "tls://n.example/s"}}}}`
+	d.want(201, "PUT", subscriptions+"/sub-0", body)
+	one := d.told.all[keyOf(eventing.EventSubscription, "sub-0")]
+	for i := 1; i < 500; i++ {
+		one.Name = fmt.Sprintf("sub-%d", i)
+		d.told.all[keyOf(one.Kind, one.Name)] = one
+	}
+	d.want(400, "PUT", subscriptions+"/sub-500", body, "QuotaExceeded")
+	d.want(200, "PUT", subscriptions+"/sub-499", body)
+	var page struct {
+		Value    []api.EventSubscription
+		NextLink string
+	}
+	for at, n := d.server.URL+subscriptions, 0; at != ""; n++ {
+		page.NextLink = ""
+		text := d.want(200, "GET", strings.TrimPrefix(at, d.server.URL), ``)
+		if err := json.Unmarshal([]byte(text), &page); err != nil || len(page.Value) != 100 || n >= 5 {
+			t.Fatalf("page %d: %d, %v", n, len(page.Value), err)
+		}
+		at = page.NextLink
+	}
+}
+
 // TestEventHistory shows what was sent, and sends it again.
 func TestEventHistory(t *testing.T) {
 	d := newDesk(t)

@@ -80,10 +80,13 @@ func TestOtherRegistry(t *testing.T) {
 	made := c.succeed(c.acrd(c.dir, "event-source", "create", "-n", "other", "--kind", "distribution", "--for-registry", host, "--secret", "other-hook", "--re-emit", "edge"))
 	hook := strings.TrimSpace(made.stdout)
 	runDockerRegistry(t, port, hook, "open sesame")
+	url, events := toldTo(t)
+	c.succeed(c.acrd(c.dir, "event-subscription", "create", "-n", "all", "--endpoint", url, "--subject-begins-with", "base/os:", "--trusted", "--insecure"))
 
 	other := &chain{&daemon{TB: t, registry: host}, c.dir} // pushes go there
 	other.push("base/os:1", c.some())
 	c.confirmed("other", 1)
+	nextTold(t, events)
 	c.first("app")
 	c.settle(0)
 	want := c.push("new/os:1", c.some())
@@ -97,6 +100,9 @@ func TestOtherRegistry(t *testing.T) {
 	}
 	if image := run.Properties.Image; len(image.Images) != 1 || image.Images[0].Digest != want {
 		t.Errorf("the run is for %+v, want %s", image, want)
+	}
+	if e := nextTold(t, events); e.Subject != "base/os:1" || !strings.HasSuffix(e.Topic, "/connectedRegistries/edge") || e.Data.Connected.Name != "edge" || e.Data.Target.Digest != want {
+		t.Errorf("subscribers are told %+v", e)
 	}
 	if log := c.succeed(c.acrd(c.dir, "logs", "--run-id", run.Properties.RunID)).String(); !strings.Contains(log, "notice of other") {
 		t.Errorf("the log does not say who has told:\n%s", log)

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -14,29 +14,26 @@ import (
 // eventForm are the flags that say what an event subscription is: those of az
 // eventgrid event-subscription create and update, and our own.
 type eventForm struct {
-	fs *pflag.FlagSet
+	deliveryForm
 
-	name, endpoint, endpointType      string
-	types                             wordList
-	subjectBegins, subjectEnds        string
-	caseSensitive, arrays             bool
-	advanced                          wordGroups
-	schema                            string
-	attempts, ttl                     int
-	expires                           string
-	labels                            wordList
-	maxEvents, preferredKB, queueTTL  int
-	deadLetter                        string
-	attributes                        wordGroups
-	secret, deadLetterSecret, signHub string
-	sign, statuses                    wordList
-	caFile                            string
-	insecure, trusted, ordered        bool
-	inFlight                          int
+	name, endpoint, endpointType     string
+	types                            wordList
+	subjectBegins, subjectEnds       string
+	caseSensitive, arrays            bool
+	advanced                         wordGroups
+	schema                           string
+	expires                          string
+	labels                           wordList
+	maxEvents, preferredKB, queueTTL int
+	deadLetter                       string
+	attributes                       wordGroups
+	secret, deadLetterSecret         string
+	statuses                         wordList
+	ordered                          bool
+	inFlight                         int
 }
 
 func (f *eventForm) define(fs *pflag.FlagSet) {
-	f.fs = fs
 	fs.StringVarP(&f.name, "name", "n", "", "name of the event subscription: 3 to 64 letters, digits and -")
 	fs.StringVar(&f.endpoint, "endpoint", "", "where events go: a URL, Azure's resource id, or the name of a task; @FILE reads it from a file")
 	fs.StringVar(&f.endpointType, "endpoint-type", "", "webhook, azurefunction, storagequeue, servicebusqueue, servicebustopic, eventhub; ours: amqp, nats, kafka, task (default: what the endpoint looks like)")
@@ -47,8 +44,6 @@ func (f *eventForm) define(fs *pflag.FlagSet) {
 	fs.Var(&f.advanced, "advanced-filter", "KEY OPERATOR VALUE ...: data.target.tag StringBeginsWith v1 v2 (repeat; all must hold)")
 	fs.BoolVar(&f.arrays, "enable-advanced-filtering-on-arrays", false, "let advanced filters look into arrays")
 	fs.StringVar(&f.schema, "event-delivery-schema", "", "eventgridschema or cloudeventschemav1_0 (default eventgridschema)")
-	fs.IntVar(&f.attempts, "max-delivery-attempts", 30, "how often a delivery is tried, 1 to 30")
-	fs.IntVar(&f.ttl, "event-ttl", 1440, "minutes for which a delivery is tried, 1 to 1440")
 	fs.StringVar(&f.expires, "expiration-date", "", "when the event subscription ends, such as 2030-01-31T12:00:00Z or 2030-01-31")
 	fs.Var(&f.labels, "labels", "labels")
 	fs.IntVar(&f.maxEvents, "max-events-per-batch", 1, "events in one request, 1 to 5000")
@@ -58,11 +53,7 @@ func (f *eventForm) define(fs *pflag.FlagSet) {
 	fs.IntVar(&f.queueTTL, "storage-queue-msg-ttl", 0, "seconds that a storage queue keeps a message; -1 is for ever")
 	fs.StringVar(&f.secret, "secret", "", "secret of the daemon that holds the credential of the endpoint")
 	fs.StringVar(&f.deadLetterSecret, "deadletter-secret", "", "the same of where dead letters go")
-	fs.Var(&f.sign, "sign-secret", "secrets that deliveries are signed with, as Standard Webhooks has it")
-	fs.StringVar(&f.signHub, "sign-hub-secret", "", "secret that deliveries are signed with as GitHub does, in X-Hub-Signature-256")
-	fs.StringVar(&f.caFile, "ca-file", "", "file with certificates to believe, in PEM")
-	fs.BoolVar(&f.insecure, "insecure", false, "allow http://, and believe any certificate")
-	fs.BoolVar(&f.trusted, "trusted", false, "allow the endpoint to be at a private address; only on the daemon's own machine")
+	f.deliveryForm.define(fs)
 	fs.BoolVar(&f.ordered, "ordered", false, "let an event that cannot be delivered hold up later ones of the same repository or task")
 	fs.IntVar(&f.inFlight, "in-flight", eventing.DefaultInFlight, "deliveries at a time")
 	fs.Var(&f.statuses, "on-status", "what is done about an HTTP status: 403=retry 410=dead 302=delivered")
@@ -108,19 +99,6 @@ func expirationDate(text string) any {
 		return at.Format(time.RFC3339)
 	}
 	return text
-}
-
-func (f *eventForm) addRetry(p body) {
-	retry := body{}
-	if f.fs.Changed("max-delivery-attempts") {
-		retry["maxDeliveryAttempts"] = f.attempts
-	}
-	if f.fs.Changed("event-ttl") {
-		retry["eventTimeToLiveInMinutes"] = f.ttl
-	}
-	if len(retry) > 0 {
-		p["retryPolicy"] = retry
-	}
 }
 
 func (f *eventForm) addFilter(p body) error {
@@ -174,15 +152,13 @@ func (f *eventForm) addDestination(p body) error {
 		"preferred-batch-size-in-kilobytes": func() (string, any) { return "preferredBatchSizeInKilobytes", f.preferredKB },
 		"storage-queue-msg-ttl":             func() (string, any) { return "queueMessageTimeToLiveInSeconds", f.queueTTL },
 		"secret":                            func() (string, any) { return "secret", f.secret },
-		"insecure":                          func() (string, any) { return "insecure", f.insecure },
-		"trusted":                           func() (string, any) { return "trusted", f.trusted },
 	} {
 		if f.fs.Changed(flag) {
 			name, value := set()
 			properties[name] = value
 		}
 	}
-	if err := f.addTrust(properties); err != nil {
+	if err := errors.Join(f.addTrust(properties), f.addAttributes(properties)); err != nil {
 		return err
 	}
 	if len(properties) > 0 {
@@ -194,25 +170,8 @@ func (f *eventForm) addDestination(p body) error {
 	return nil
 }
 
-// addTrust adds who signs, whom to believe, and what is sent beside events.
-func (f *eventForm) addTrust(properties body) error {
-	sign := body{}
-	if f.fs.Changed("sign-secret") {
-		sign["standard"] = append([]string{}, f.sign...)
-	}
-	if f.fs.Changed("sign-hub-secret") {
-		sign["hub"] = f.signHub
-	}
-	if len(sign) > 0 {
-		properties["sign"] = sign
-	}
-	if f.caFile != "" {
-		b, err := os.ReadFile(f.caFile)
-		if err != nil {
-			return &usageError{"--ca-file: " + err.Error()}
-		}
-		properties["ca"] = string(b)
-	}
+// addAttributes adds what is sent beside events.
+func (f *eventForm) addAttributes(properties body) error {
 	if f.fs.Changed("delivery-attribute-mapping") {
 		all := []body{}
 		for _, words := range f.attributes {

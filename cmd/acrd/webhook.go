@@ -34,33 +34,29 @@ func webhookTable(hooks ...*api.Webhook) table {
 
 // A webhookForm is the flags that say what a webhook is.
 type webhookForm struct {
-	fs                       *pflag.FlagSet
-	name, uri, status, scope string
-	location, headersFile    string
-	actions, headers, tags   wordList
-	tagsOnDelete             bool
-	delivery                 deliveryForm
+	deliveryForm
+
+	name, uri, status, scope, location string
+	actions, headers, tags             wordList
+	tagsOnDelete                       bool
 }
 
 func (f *webhookForm) define(fs *pflag.FlagSet) {
-	f.fs = fs
-	fs.StringVarP(&f.name, "name", "n", "", "name of the webhook")
-	fs.StringVar(&f.uri, "uri", "", "where it is sent: https://HOST/PATH")
-	fs.Var(&f.actions, "actions", "what it tells: push, delete, quarantine, chart_push, chart_delete, and untag, which Azure has not")
-	fs.Var(&f.headers, "headers", `headers that it is sent with, NAME=VALUE ...; "" for none any more`)
-	fs.StringVar(&f.headersFile, "headers-file", "", "file with lines NAME=VALUE in the place of --headers, which other users of the machine can see; - is standard input")
+	fs.StringVarP(&f.name, "name", "n", "", "name of the webhook: 5 to 50 letters and digits")
+	fs.StringVar(&f.uri, "uri", "", "where it is sent: https://HOST/PATH; @FILE reads it from a file")
+	fs.Var(&f.actions, "actions", "what it tells: push, delete, quarantine, chart_push, chart_delete; ours: untag")
+	fs.Var(&f.headers, "headers", `headers that it is sent with, NAME=VALUE ...; VALUE may be @FILE; "" for none any more`)
 	fs.StringVar(&f.scope, "scope", "", "REPOSITORY:TAG, REPOSITORY:*, or REPOSITORY, which is REPOSITORY:latest; everything if empty")
 	fs.StringVar(&f.status, "status", "enabled", "enabled or disabled")
-	fs.BoolVar(&f.tagsOnDelete, "tags-on-delete", false, "tell the tags of an image that was deleted, in target.tags; Azure tells none")
-	f.delivery.define(fs)
 	fs.Var(&f.tags, "tags", `tags of the resource, NAME=VALUE ...; "" for none any more`)
+	fs.BoolVar(&f.tagsOnDelete, "tags-on-delete", false, "tell the tags of an image that was deleted, in target.tags; Azure tells none")
+	f.deliveryForm.define(fs)
 }
 
 // properties are those that were given.
-func (f *webhookForm) properties(s *session) (body, error) {
+func (f *webhookForm) properties() (body, error) {
 	p := body{}
 	for flag, set := range map[string]func(){
-		"uri":            func() { p["serviceUri"] = f.uri },
 		"actions":        func() { p["actions"] = append([]string{}, f.actions...) },
 		"scope":          func() { p["scope"] = f.scope },
 		"status":         func() { p["status"] = f.status },
@@ -70,37 +66,26 @@ func (f *webhookForm) properties(s *session) (body, error) {
 			set()
 		}
 	}
-	headers, err := f.customHeaders(s)
-	if err != nil {
-		return nil, err
-	}
-	if headers != nil {
-		p["customHeaders"] = headers
-	}
-	return p, f.delivery.addTo(p, f.fs)
-}
-
-func (f *webhookForm) customHeaders(s *session) (map[string]string, error) {
-	if f.headersFile == "" {
-		if !f.fs.Changed("headers") {
-			return nil, nil
+	if f.fs.Changed("uri") {
+		uri, err := fromFile(f.uri)
+		if err != nil {
+			return nil, err
 		}
-		return pairs(f.headers), nil
+		p["serviceUri"] = uri
 	}
 	if f.fs.Changed("headers") {
-		return nil, &usageError{"give --headers or --headers-file, not both"}
-	}
-	b, err := readValue(s, f.headersFile)
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
-	for line := range strings.Lines(string(b)) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
+		headers := pairs(f.headers)
+		for name, value := range headers {
+			text, err := fromFile(value)
+			if err != nil {
+				return nil, err
+			}
+			headers[name] = text
 		}
+		p["customHeaders"] = headers
 	}
-	return pairs(lines), nil
+	f.addRetry(p)
+	return p, f.addTrust(p)
 }
 
 // pairs reads NAME=VALUE, or a name alone, as az does.
@@ -127,7 +112,7 @@ sent there. What fails is sent again, for a day.`)
 	if err := required("--name", form.name, "--uri", form.uri, "--actions", form.actions.String()); err != nil {
 		return err
 	}
-	p, err := form.properties(s)
+	p, err := form.properties()
 	if err != nil {
 		return err
 	}
@@ -153,7 +138,7 @@ given replace all there were.`)
 	if err := required("--name", form.name); err != nil {
 		return err
 	}
-	p, err := form.properties(s)
+	p, err := form.properties()
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func TestWebhookLife(t *testing.T) {
 	lost := eventing.Attempt{Event: eventing.Event{ID: "event-0", Data: []byte(`{"action":"delete","target":{"repository":"team/app","digest":"sha256:12"}}`)}, Outcome: eventing.SocketError}
 	d.deliveries.all = append(d.deliveries.all, lost)
 	headers := filepath.Join(t.TempDir(), "headers")
-	if err := os.WriteFile(headers, []byte("Authorization=Bearer CANARY==\n\nX-From=acrd\n"), 0o600); err != nil {
+	if err := os.WriteFile(headers, []byte("Bearer CANARY==\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []struct {
@@ -79,12 +79,13 @@ func TestWebhookLife(t *testing.T) {
 		{"update -n hook1 --status disabled", exitOK, `(?m)^hook1 +westus +push, delete +disabled$`},
 		{"update -n hook1 --actions chart_push --scope web:*", exitOK, `(?m)^hook1 +westus +chart_push +web:\* +disabled$`},
 		{"update -n hook1 --tags= --tags-on-delete -o json", exitOK, `(?s)"tags": \{\},.*"tagsOnDelete": true`},
-		{"update -n hook1 --headers a=1 --headers-file " + headers, exitUsage, `not both`},
-		{"update -n hook1 --headers-file " + headers, exitOK, `hook1`},
+		{"update -n hook1 --headers a=@/no/such/file", exitUsage, `/no/such/file`},
+		{"update -n hook1 --headers X-From=acrd Authorization=@" + headers, exitOK, `hook1`},
 		{"update -n hook1 --trusted", exitFailed, `on the daemon's own socket`},
-		{"update -n hook1 --ca-file /no/such/file", exitFailed, `certificates: open /no/such/file`},
+		{"update -n hook1 --ca-file /no/such/file", exitUsage, `--ca-file: open /no/such/file`},
 		{"update -n hook1 --event-ttl 9999 --max-delivery-attempts 99", exitUsage, `(?s)99 is not between 1 and 30.*9999 is not between 1 and 1440`},
-		{"update -n hook1 --event-ttl 60 --sign-hub-secret key1 --sign-secret key2 key3 --insecure -o json", exitOK, `(?s)"insecure": true.*"maxDeliveryAttempts": 30.*"hub": "key1",\s+"standard": \[\s+"key2",\s+"key3"`},
+		{"update -n hook1 --max-delivery-attempts 7", exitOK, `hook1`},
+		{"update -n hook1 --event-ttl 60 --sign-hub-secret key1 --sign-secret key2 key3 --insecure -o json", exitOK, `(?s)"insecure": true.*"eventTimeToLiveInMinutes": 60,\s+"maxDeliveryAttempts": 7.*"hub": "key1",\s+"standard": \[\s+"key2",\s+"key3"`},
 		{"update -n hook1 --sign-hub-secret= -o json", exitOK, `(?s)"insecure": true`},
 		{"ping -n hook1", exitOK, `^ID\n[0-9a-f-]{36}\n$`},
 		{"list-events -n hook1", exitOK, `(?m)^ID +ACTION +IMAGE +HTTP STATUS +TIMESTAMP\n[0-9a-f-]{36} +ping +202 +20\S+Z\nevent-1 +push +team/app:v1 +202 +2026-01-02T03:04:05Z\nevent-0 +delete +team/app@sha256:12 +SocketError`},

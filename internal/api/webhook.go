@@ -37,6 +37,8 @@ type WebhookProperties struct {
 	Scope             string         `json:"scope"`
 	Actions           []string       `json:"actions"`
 	WebhookExtras
+	// Why is told only: what is wrong if ProvisioningState is Failed.
+	Why string `json:"why,omitempty"`
 }
 
 // WebhookExtras are what of a webhook is not Azure's. All but the first mean
@@ -93,7 +95,7 @@ func (s *Server) webhookRoutes() []route {
 }
 
 func newWebhook(base string, w *eventing.Subscription) *Webhook {
-	p := WebhookProperties{ProvisioningState: w.State, Status: webhookEnabled, Scope: w.Hook.Scope, Actions: w.Hook.Actions, WebhookExtras: extras(w)}
+	p := WebhookProperties{ProvisioningState: w.State, Status: webhookEnabled, Scope: w.Hook.Scope, Actions: w.Hook.Actions, WebhookExtras: extras(w), Why: w.Why}
 	if w.Hook.Disabled {
 		p.Status = webhookDisabled
 	}
@@ -204,7 +206,7 @@ func (s *Server) createWebhook(w http.ResponseWriter, r *http.Request) error {
 // updateWebhook replaces what the body names; null takes it away. Headers and
 // tags are replaced as a whole, as in Azure.
 func (s *Server) updateWebhook(w http.ResponseWriter, r *http.Request) error {
-	var patch map[string]json.RawMessage
+	var patch map[string]any
 	if err := read(w, r, &patch); err != nil {
 		return err
 	}
@@ -216,46 +218,32 @@ func (s *Server) updateWebhook(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func patchedWebhook(was webhookBody, patch map[string]json.RawMessage) (webhookBody, error) {
-	doc, err := fieldsOf(was)
+func patchedWebhook(was webhookBody, patch map[string]any) (webhookBody, error) {
+	b, err := json.Marshal(was)
 	if err != nil {
 		return was, err
 	}
-	if properties, ok := patch["properties"]; ok {
-		var changes map[string]json.RawMessage
-		if err := badBody(json.Unmarshal(properties, &changes)); err != nil {
-			return was, err
-		}
-		inner, err := fieldsOf(was.Properties)
-		if err != nil {
-			return was, err
-		}
-		maps.Copy(inner, changes)
-		if doc["properties"], err = json.Marshal(inner); err != nil {
-			return was, err
-		}
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return was, err
 	}
-	for key, value := range patch {
-		if key != "properties" {
-			doc[key] = value
-		}
+	if hasKey(patch, "tags") {
+		delete(doc, "tags")
 	}
-	b, err := json.Marshal(doc)
-	if err != nil {
+	if changed, ok := patch["properties"].(map[string]any); ok && hasKey(changed, "customHeaders") {
+		delete(doc["properties"].(map[string]any), "customHeaders")
+	}
+	merge(doc, patch)
+	if b, err = json.Marshal(doc); err != nil {
 		return was, err
 	}
 	var now webhookBody
 	return now, badBody(json.Unmarshal(b, &now))
 }
 
-// fieldsOf are the fields that a struct has in JSON.
-func fieldsOf(v any) (map[string]json.RawMessage, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var fields map[string]json.RawMessage
-	return fields, json.Unmarshal(b, &fields)
+func hasKey(m map[string]any, key string) bool {
+	_, ok := m[key]
+	return ok
 }
 
 // saveWebhook saves the webhook that body makes of the old one, which is nil if

@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 )
 
-// A subscriber is a receiver of events as Microsoft's documents have it written,
+// A documented receiver is one of events as Microsoft's documents have it written,
 // with its types. How it agrees differs.
-type subscriber struct {
+type documented struct {
 	*testing.T
 	*httptest.Server
 	// agree answers a validation event; nil allows the origin of CloudEvents.
@@ -28,14 +28,14 @@ type subscriber struct {
 	told []string   // the kind of each request, and the subject of its event
 }
 
-func newSubscriber(t *testing.T, agree func(http.ResponseWriter, azsystemevents.SubscriptionValidationEventData)) *subscriber {
-	s := &subscriber{T: t, agree: agree}
+func newDocumented(t *testing.T, agree func(http.ResponseWriter, azsystemevents.SubscriptionValidationEventData)) *documented {
+	s := &documented{T: t, agree: agree}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *documented) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		w.Header().Set("WebHook-Allowed-Origin", r.Header.Get("WebHook-Request-Origin"))
 		w.Header().Set("WebHook-Allowed-Rate", "*")
@@ -69,7 +69,7 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // wait wants it to have been told this by now, and nothing else.
-func (s *subscriber) wait(t *testing.T, want ...string) {
+func (s *documented) wait(t *testing.T, want ...string) {
 	t.Helper()
 	var got []string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -119,10 +119,10 @@ func TestHandshakes(t *testing.T) {
 			}
 		}()
 	}
-	echo, later := newSubscriber(t, echoCode), newSubscriber(t, visitor)
-	person := newSubscriber(t, func(http.ResponseWriter, azsystemevents.SubscriptionValidationEventData) {})
-	cloud := newSubscriber(t, nil)
-	accepted := newSubscriber(t, func(w http.ResponseWriter, v azsystemevents.SubscriptionValidationEventData) {
+	echo, later := newDocumented(t, echoCode), newDocumented(t, visitor)
+	person := newDocumented(t, func(http.ResponseWriter, azsystemevents.SubscriptionValidationEventData) {})
+	cloud := newDocumented(t, nil)
+	accepted := newDocumented(t, func(w http.ResponseWriter, v azsystemevents.SubscriptionValidationEventData) {
 		w.WriteHeader(http.StatusAccepted)
 		echoCode(w, v)
 	})
@@ -155,7 +155,7 @@ func TestHandshakes(t *testing.T) {
 
 	ok(t, crane.Push(someImage(t), d.registry+"/team/other:v1", crane.Insecure))
 	ok(t, crane.Push(someImage(t), d.registry+"/team/app:v1", crane.Insecure))
-	for _, s := range []*subscriber{echo, later, person, cloud} {
+	for _, s := range []*documented{echo, later, person, cloud} {
 		s.wait(t, "Notification team/app:v1")
 	}
 	accepted.wait(t)

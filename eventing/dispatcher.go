@@ -44,6 +44,7 @@ type Dispatcher struct {
 	Log     *slog.Logger
 
 	depth, oldest atomic.Int64 // of all queues
+	running       atomic.Pointer[serving]
 }
 
 const (
@@ -78,7 +79,7 @@ func (d *Dispatcher) Serve(ctx context.Context) error {
 	delivering, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	s := &serving{
-		Dispatcher: d, owner: rand.Text(), queues: map[int64]*queue{}, delivering: delivering,
+		Dispatcher: d, owner: rand.Text(), queues: map[int64]*queue{}, delivering: delivering, poked: make(chan int64, 64),
 		settler: &settler{bell: make(chan struct{}, 1)}, cache: &cache{limit: cacheBytes},
 	}
 	s.settler.write = func(ctx context.Context, all []Settlement) ([]int64, error) { return d.Store.Settle(ctx, s.owner, all) }
@@ -88,7 +89,9 @@ func (d *Dispatcher) Serve(ctx context.Context) error {
 		defer close(settled)
 		s.settler.serve(settling, d.Log)
 	}()
+	d.running.Store(s)
 	s.loop(ctx)
+	d.running.Store(nil)
 	for _, q := range s.queues {
 		close(q.quit)
 	}
@@ -116,14 +119,13 @@ type serving struct {
 	subscribers []subscriber
 	held        []int64
 	queues      map[int64]*queue
+	poked       chan int64     // queues that have rows from elsewhere
 	all         sync.WaitGroup // of queues
 	delivering  context.Context
 	settler     *settler
 	cache       *cache
 
 	idle, gauge, renew time.Time // when it is time
-
-	passed bool // the last pass has found events
 }
 
 type subscriber struct {
@@ -157,12 +159,16 @@ func (s *serving) loop(ctx context.Context) {
 			continue
 		}
 		timer.Reset(every)
-		if err != nil || s.passed {
+		if err != nil {
 			timer.Reset(lookEvery)
 		}
 		select {
 		case <-rung:
 			s.rest(ctx)
+		case seq := <-s.poked:
+			if q := s.queues[seq]; q != nil {
+				q.ring()
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 			return
@@ -190,7 +196,6 @@ func (s *serving) once(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	now := time.Now()
-	s.passed = false
 	if s.anyActive() {
 		more, err = s.pass(ctx)
 	} else if now.After(s.idle) {
@@ -281,6 +286,7 @@ func (s *serving) start(r *Subscriber) *queue {
 	q := &queue{
 		serving: s, sub: r, cancel: cancel, wake: make(chan struct{}, 1), changed: make(chan *Subscriber, 1), quit: make(chan struct{}),
 		results: make(chan result), settled: make(chan settled, 2*maxUnsettled), letters: make(chan struct{}, 1),
+		offer: offer{bell: make(chan struct{}, 1)},
 	}
 	q.current.Store(r)
 	s.all.Go(func() { q.serve(ctx) })
@@ -288,11 +294,9 @@ func (s *serving) start(r *Subscriber) *queue {
 	return q
 }
 
-// wakeWaiting finds what others have put into the queues of this daemon: other
-// daemons, and who redelivers. Alone that is looked for when the bell has rung
-// for nothing that pass has found, and now and then.
+// wakeWaiting finds what other daemons have put into the queues of this one.
 func (s *serving) wakeWaiting(ctx context.Context) error {
-	if s.Alone && s.passed || len(s.queues) == 0 {
+	if s.Alone || len(s.queues) == 0 {
 		return nil
 	}
 	waiting, err := s.Store.Waiting(ctx, s.owner, time.Now())

@@ -93,11 +93,8 @@ func (q *queue) decide(st *Settlement, it *item, failure *DeliveryError, now tim
 	}
 	tried.Next = now.Add(v.after).Truncate(time.Microsecond)
 	st.Again = append(st.Again, tried)
-	q.retries = true
 	if q.sub.Ordered {
 		q.block(st, tried.Lane, tried.Next)
-	} else if q.next.IsZero() || tried.Next.Before(q.next) {
-		q.next = tried.Next
 	}
 	return tried.Next
 }
@@ -122,9 +119,9 @@ func (q *queue) tellDead(reason Reason, events int) {
 	q.Log.Warn("events could not be delivered", "subscription", q.sub.Name, "reason", string(reason), "events", events, "dead-letter", q.sub.DeadLetter != nil)
 }
 
-// remember adds the attempt to the history, unless there are too many.
+// remember adds the attempt to the history.
 func (q *queue) remember(st *Settlement, r result, failure *DeliveryError, next, now time.Time) {
-	if !q.sample.take(now) {
+	if r.quiet {
 		return
 	}
 	a := Attempt{
@@ -174,12 +171,17 @@ func (s *Subscription) suspend(why string) {
 // settle writes st down, soon. Its items are read again only after that.
 func (q *queue) settle(st Settlement, items []*item, due bool) {
 	q.unsettled++
-	dead := len(st.Dead) > 0
+	dead, next := len(st.Dead) > 0, time.Time{}
+	for _, r := range st.Again {
+		if next.IsZero() || r.Next.Before(next) {
+			next = r.Next
+		}
+	}
 	q.settler.add(st, func(lost bool) {
 		if dead {
 			q.tellLetters()
 		}
-		q.settled <- settled{items, lost, due}
+		q.settled <- settled{items, next, lost, due}
 	})
 }
 
@@ -190,6 +192,12 @@ func (q *queue) written(st settled) {
 	}
 	if st.due {
 		q.stale, q.retries = true, true
+	}
+	if !st.next.IsZero() && !q.sub.Ordered {
+		q.retries = true
+		if q.next.IsZero() || st.next.Before(q.next) {
+			q.next = st.next
+		}
 	}
 	if st.lost {
 		q.lost.Store(true)

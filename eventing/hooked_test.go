@@ -65,7 +65,7 @@ func TestWebhooks(t *testing.T) {
 		change(true)
 		publish(at(eventing.ImagePushed, eventing.Target{Repository: "app", Tag: "v1"}))
 		ping := eventing.Ping(time.Now())
-		if err := b.db.Enqueue(t.Context(), eventing.Webhook, "HOOK1", ping); err != nil {
+		if err := b.d.Enqueue(t.Context(), eventing.Webhook, "HOOK1", ping); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)

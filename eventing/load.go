@@ -123,11 +123,12 @@ func cmpLast(w *window) int64 {
 }
 
 func (q *queue) fillSome(ctx context.Context, rows []Queued) error {
-	seqs := make([]int64, len(rows))
+	q.swept = time.Time{} // they may be too old
+	wanted := make([]int64, len(rows))
 	for i := range rows {
-		seqs[i] = rows[i].Event
+		wanted[i] = rows[i].Event
 	}
-	found, missing := q.cache.get(seqs)
+	found, missing := q.cache.get(wanted)
 	if len(missing) > 0 {
 		stored, err := q.Store.Stored(ctx, missing)
 		if err != nil {
@@ -155,6 +156,10 @@ func (q *queue) fillSome(ctx context.Context, rows []Queued) error {
 // expire makes dead letters of what has become too old by the time that it is
 // due.
 func (q *queue) expire(now time.Time) {
+	if now.Sub(q.swept) < time.Second {
+		return
+	}
+	q.swept = now
 	old := q.window.cut(func(it *item) bool { return !it.early && q.sub.Retry.expired(&it.Queued, now) })
 	if len(old) == 0 {
 		return

@@ -21,17 +21,17 @@ func (s *serving) pass(ctx context.Context) (more bool, err error) {
 	if err != nil || len(events) == 0 {
 		return false, err
 	}
-	s.passed = true
-	all := make([]int64, len(events))
-	for i := range events {
-		all[i] = events[i].Seq
-	}
-	fans := s.fan(events)
+	fans, now := s.fan(events), time.Now()
 	s.cache.add(events)
-	if _, err := s.Store.Pass(ctx, all, fans, time.Now()); err != nil {
+	left, err := s.Store.Pass(ctx, seqs(events), fans, now)
+	if err != nil {
 		return false, err
 	}
-	for _, f := range fans {
+	if left == len(events) {
+		s.hand(fans, events, now)
+		return left == limit, nil
+	}
+	for _, f := range fans { // another daemon has passed some on
 		for _, seq := range f.Subscriptions {
 			if q := s.queues[seq]; q != nil {
 				q.ring()

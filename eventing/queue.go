@@ -22,6 +22,7 @@ type queue struct {
 	current atomic.Pointer[Subscriber]
 	lost    atomic.Bool // somebody else has the queue
 	letters chan struct{}
+	offer   offer
 
 	sub       *Subscriber
 	sink      Sink
@@ -38,6 +39,7 @@ type queue struct {
 	after     int64     // how far the others were read
 	next      time.Time // when the first row that waits is due; zero: not known, or none
 	broken    time.Time // the store fails: when to ask again
+	swept     time.Time // when expire has looked at all
 	pace      pace
 }
 
@@ -46,11 +48,13 @@ type result struct {
 	exchange *Exchange
 	err      error
 	began    time.Time
+	quiet    bool // it is not remembered
 }
 
 type settled struct {
 	items     []*item
-	lost, due bool // due: rows have become due
+	next      time.Time // when the first of what failed is tried again
+	lost, due bool      // due: rows have become due
 }
 
 // ring says that there may be something new.
@@ -88,6 +92,8 @@ func (q *queue) serve(ctx context.Context) {
 			quit = nil
 		case <-q.wake:
 			q.stale = true
+		case <-q.offer.bell:
+			q.takeOffer()
 		case r := <-q.changed:
 			q.become(r)
 		case r := <-q.results:
@@ -264,7 +270,8 @@ func (q *queue) deliver(ctx context.Context, batch []*item) {
 	q.inFlight++
 	d := Delivery{
 		Subscription: q.sub.Name, Schema: q.sub.Schema, Registry: q.Registry, Events: make([]Attempted, len(batch)),
-		Attributes: q.sub.values(&batch[0].event.Event, q.Registry), Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
+		Attributes: q.sub.values(&batch[0].event.Event, q.Registry), Quiet: !q.sample.take(time.Now()),
+		Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
 	}
 	for i, it := range batch {
 		d.Events[i] = Attempted{Event: it.event.Event, Count: it.Attempts}
@@ -274,7 +281,7 @@ func (q *queue) deliver(ctx context.Context, batch []*item) {
 		ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
 		defer cancel()
 		exchange, err := sink.Deliver(ctx, d)
-		q.results <- result{batch, exchange, err, began}
+		q.results <- result{batch, exchange, err, began, d.Quiet}
 	}()
 }
 

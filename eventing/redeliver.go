@@ -77,5 +77,33 @@ func (d *Dispatcher) requeue(ctx context.Context, r *Subscriber, events []Stored
 			f.Lanes = append(f.Lanes, lane(&events[i].Event))
 		}
 	}
-	return d.Store.Requeue(ctx, f, time.Now())
+	if err := d.Store.Requeue(ctx, f, time.Now()); err != nil {
+		return err
+	}
+	d.poke(ctx, r.Seq)
+	return nil
+}
+
+// Enqueue sends an event, which is new, to one subscription alone, whatever its
+// filter says. It is ErrNotFound if there is no such subscription.
+func (d *Dispatcher) Enqueue(ctx context.Context, kind Kind, name string, e Event) error {
+	subscription, err := d.Store.AddEventFor(ctx, kind, name, e)
+	if err != nil {
+		return err
+	}
+	d.poke(ctx, subscription)
+	return nil
+}
+
+// poke tells a Serve of this process that there are rows in a queue that did
+// not come from the outbox.
+func (d *Dispatcher) poke(ctx context.Context, subscription int64) {
+	s := d.running.Load()
+	if s == nil {
+		return
+	}
+	select {
+	case s.poked <- subscription:
+	case <-ctx.Done():
+	}
 }

@@ -21,7 +21,9 @@ type Delivery struct {
 	Schema       Schema
 	// Registry is the registry's resource id, which topics are below of.
 	Registry string
-	Events   []Attempted
+	// Quiet says that nobody wants the exchange.
+	Quiet  bool
+	Events []Attempted
 	// Attributes are the subscription's, their values found.
 	Attributes map[string]string
 	// Tags says that a webhook is told the tags of a manifest that is deleted.

@@ -67,6 +67,9 @@ type Store interface {
 	// EventsSince lists events of a time and later, in the order of their
 	// numbers, from the one after a number.
 	EventsSince(ctx context.Context, since time.Time, after int64, limit int) ([]Stored, error)
+	// AddEventFor adds an event, which nobody else gets, to the queue of a
+	// subscription.
+	AddEventFor(ctx context.Context, kind Kind, name string, e Event) (subscription int64, err error)
 	// Requeue makes events of a queue due, and adds those that are not in it.
 	Requeue(ctx context.Context, fan Fan, at time.Time) error
 }

@@ -102,20 +102,32 @@ func (w *WebHook) Close() error {
 
 // Deliver implements eventing.Sink.
 func (w *WebHook) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.Exchange, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, context.DeadlineExceeded)
+	defer cancel()
 	req, secret, err := w.request(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	x := w.told(req, secret)
-	resp, err := w.client.Do(req)
+	var x *eventing.Exchange
+	if !d.Quiet {
+		x = w.told(req, secret)
+	}
+	resp, err := w.client.Transport.RoundTrip(req) // a client would look for redirects and cookies
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
 		failure := failed("post", err)
-		x.Reason = failure.Error()
+		if x != nil {
+			x.Reason = failure.Error()
+		}
 		return x, failure
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, answerRead)) // the status has said it
-	tellAnswer(x, resp, answer)
+	if x != nil {
+		tellAnswer(x, resp, answer)
+	}
 	if failure := judgeStatus(resp, time.Now()); failure != nil {
 		return x, failure
 	}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
 	"acrd/eventing"
-	"acrd/runner"
 )
 
 var _ eventing.Store = (*DB)(nil)
@@ -182,11 +180,10 @@ func (db *DB) Requeue(ctx context.Context, f eventing.Fan, at time.Time) error {
 	return err
 }
 
-// Enqueue gives one event, which is new, to one subscription alone.
-// eventing.ErrNotFound if there is none.
-func (db *DB) Enqueue(ctx context.Context, kind eventing.Kind, name string, e eventing.Event) error {
-	err := db.change(ctx, "enqueue event", func(ctx context.Context, t *tx) error {
-		var subscription, event int64
+// AddEventFor implements eventing.Store.
+func (db *DB) AddEventFor(ctx context.Context, kind eventing.Kind, name string, e eventing.Event) (int64, error) {
+	var subscription, event int64
+	err := db.change(ctx, "add event for "+name, func(ctx context.Context, t *tx) error {
 		err := t.row(ctx, "SELECT seq FROM subscriptions WHERE kind = $1 AND name = $2", string(kind), subscriptionKey(name)).Scan(&subscription)
 		if err != nil {
 			return err
@@ -199,11 +196,8 @@ func (db *DB) Enqueue(ctx context.Context, kind eventing.Kind, name string, e ev
 		}
 		return insertFan(ctx, t, eventing.Fan{Subscriptions: []int64{subscription}, Events: []int64{event}}, time.Now())
 	})
-	if errors.Is(err, runner.ErrNotFound) {
-		return noSubscription(err)
-	}
 	if err == nil {
-		db.callEvents()
+		db.call(callEvents)
 	}
-	return err
+	return subscription, noSubscription(err)
 }

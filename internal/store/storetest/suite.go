@@ -60,6 +60,10 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"event sources", sources},
 		{"notices of other registries", notices},
 		{"published events", published},
+		{"events are passed on once", passed},
+		{"deliveries are settled by their owner", settled},
+		{"lanes", lanes},
+		{"a queue that is too long", overflow},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })
 	}

@@ -117,7 +117,6 @@ type serving struct {
 	version     string
 	loaded      bool
 	subscribers []subscriber
-	held        []int64
 	queues      map[int64]*queue
 	poked       chan int64     // queues that have rows from elsewhere
 	all         sync.WaitGroup // of queues
@@ -126,6 +125,7 @@ type serving struct {
 	cache       *cache
 
 	idle, gauge, renew time.Time // when it is time
+	renewed            time.Time
 }
 
 type subscriber struct {
@@ -259,12 +259,26 @@ func (s *serving) lease(ctx context.Context) error {
 	}
 	held, err := s.Store.TakeQueues(ctx, s.owner, s.Lease, s.Alone)
 	if err != nil {
+		if !s.Alone && now.Sub(s.renewed) > s.Lease { // others may have them by now
+			s.keep(nil)
+		}
 		return err
 	}
-	s.renew = now.Add(s.Lease / 3)
+	s.renewed, s.renew = now, now.Add(s.Lease/3)
 	if s.Alone {
 		s.renew = now.Add(365 * 24 * time.Hour) // or until there is a new one
 	}
+	s.keep(held)
+	for _, seq := range held {
+		if r := s.find(seq); r != nil && s.queues[seq] == nil {
+			s.queues[seq] = s.start(r)
+		}
+	}
+	return nil
+}
+
+// keep ends the queues that are not held any more.
+func (s *serving) keep(held []int64) {
 	for seq, q := range s.queues {
 		if !slices.Contains(held, seq) || q.lost.Load() {
 			q.lost.Store(true)
@@ -273,12 +287,6 @@ func (s *serving) lease(ctx context.Context) error {
 			delete(s.queues, seq)
 		}
 	}
-	for _, seq := range held {
-		if r := s.find(seq); r != nil && s.queues[seq] == nil {
-			s.queues[seq] = s.start(r)
-		}
-	}
-	return nil
 }
 
 func (s *serving) start(r *Subscriber) *queue {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"acrd/internal/acr"
@@ -76,10 +77,33 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 // as blobs, but a day at least: their clients may be slow.
 func (d *daemon) collect(ctx context.Context, c acr.Collecting) (acr.Garbage, error) {
 	now, grace := time.Now(), time.Duration(c.GraceSeconds)*time.Second
+	if !c.DryRun {
+		if err := errors.Join(d.retain(ctx), d.registry.ExpireDeleted(now.AddDate(0, 0, -d.registry.Policies().SoftDelete.RetentionDays))); err != nil {
+			return acr.Garbage{}, err
+		}
+	}
 	g, err := d.registry.Collect(ctx, now.Add(-grace), c.DryRun)
 	if err != nil || c.DryRun {
 		return g, err
 	}
 	g.Uploads, err = d.registry.PurgeUploads(ctx, now.Add(-max(grace, pushAge)))
 	return g, err
+}
+
+// retain deletes manifests that have had no tag for long, if that is the
+// policy.
+func (d *daemon) retain(ctx context.Context) error {
+	policy := d.registry.Policies().Retention
+	if !policy.Enabled() {
+		return nil
+	}
+	p := &acr.Purge{
+		Client: &acr.Client{}, Registry: d.host(), Out: io.Discard, UntaggedOnly: true,
+		Ago: time.Duration(policy.Days) * 24 * time.Hour, Since: policy.Updated,
+	}
+	err := purgeInside(ctx, p, d.path("registry.sock"))
+	if _, n := p.Removed(); n > 0 {
+		d.log.Info("retention policy", "manifests-deleted", n)
+	}
+	return err
 }

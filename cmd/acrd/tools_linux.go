@@ -70,13 +70,7 @@ func (s *toolSession) purge(ctx context.Context, args []string, out steps.Output
 		fmt.Fprintln(out.Stderr, "Error:", err)
 		return &steps.ExitError{Code: 1}
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.engine.socket)
-	}
-	transport := &http.Transport{DialContext: dial}
-	defer transport.CloseIdleConnections()
-	p.Client.HTTP, p.Client.Base = &http.Client{Transport: transport}, "http://"+s.registry
-	if err := p.Run(ctx); err != nil {
+	if err := purgeInside(ctx, p, s.engine.socket); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
@@ -84,6 +78,17 @@ func (s *toolSession) purge(ctx context.Context, args []string, out steps.Output
 		return &steps.ExitError{Code: 1}
 	}
 	return nil
+}
+
+// purgeInside purges the registry behind a socket, where nobody asks who it is.
+func purgeInside(ctx context.Context, p *acr.Purge, socket string) error {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	transport := &http.Transport{DialContext: dial}
+	defer transport.CloseIdleConnections()
+	p.Client.HTTP, p.Client.Base = &http.Client{Transport: transport}, "http://"+p.Registry
+	return p.Run(ctx)
 }
 
 // readPurge reads the command line, which may name the run's registry and no

@@ -131,6 +131,37 @@ type Deleted struct {
 	Tags      []string `json:"tagsDeleted"`
 }
 
+// A DeletedManifest can be restored until it expires.
+type DeletedManifest struct {
+	Digest    string    `json:"digest"`
+	MediaType string    `json:"mediaType"`
+	Tags      []string  `json:"tags,omitempty"` // that went with it
+	Deleted   time.Time `json:"deletedTime"`
+	Expires   time.Time `json:"expirationTime,omitzero"`
+}
+
+// DeletedManifests are a repository's.
+type DeletedManifests struct {
+	Registry   string            `json:"registry"`
+	Repository string            `json:"imageName"`
+	Manifests  []DeletedManifest `json:"manifests"`
+}
+
+// A DeletedTag can be restored until it expires.
+type DeletedTag struct {
+	Name    string    `json:"name"`
+	Digest  string    `json:"digest"`
+	Deleted time.Time `json:"deletedTime"`
+	Expires time.Time `json:"expirationTime,omitzero"`
+}
+
+// DeletedTags are a repository's, the last deleted first.
+type DeletedTags struct {
+	Registry   string       `json:"registry"`
+	Repository string       `json:"imageName"`
+	Tags       []DeletedTag `json:"tags"`
+}
+
 // Garbage is what was collected, or would be.
 type Garbage struct {
 	Blobs int   `json:"blobs"`

@@ -25,6 +25,8 @@ type Purge struct {
 	Filters []TagFilter
 	// Ago is how long what is removed must not have changed.
 	Ago time.Duration
+	// Since spares manifests that have changed last before it.
+	Since time.Time
 	// Keep is how many of the newest tags that would go stay, in each
 	// repository.
 	Keep int
@@ -60,6 +62,13 @@ func (p *Purge) Run(ctx context.Context) error {
 		p.say("\nNumber of deleted tags: %d\nNumber of deleted manifests: %d", p.tags, p.manifests)
 	}
 	return err
+}
+
+// Removed says how much Run has removed, or would have.
+func (p *Purge) Removed() (tags, manifests int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tags, p.manifests
 }
 
 func (p *Purge) run(ctx context.Context) error {
@@ -177,7 +186,7 @@ func (p *Purge) purgeManifests(ctx context.Context, name string, before time.Tim
 		if p.DryRun {
 			tagged -= losing[m.Digest]
 		}
-		stays := tagged > 0 || !m.Updated.Before(before) || !p.IncludeLocked && !m.Attributes.Removable()
+		stays := tagged > 0 || !m.Updated.Before(before) || m.Updated.Before(p.Since) || !p.IncludeLocked && !m.Attributes.Removable()
 		g.known[m.Digest] = &node{Manifest: m, stays: stays}
 	}
 	nodes := slices.SortedFunc(maps.Values(g.known), func(a, b *node) int { return strings.Compare(a.Digest, b.Digest) })

@@ -70,23 +70,42 @@ func (c *collection) run(ctx context.Context) error {
 	return c.sweepBlobs(ctx)
 }
 
-// mark notes what the manifests of a repository need.
+// mark notes what the manifests of a repository need, and then those that can
+// be restored to it: one that is deleted meanwhile is seen here or there, and
+// one that is restored makes its blobs young.
 func (c *collection) mark(ctx context.Context, name string, needed map[digest.Digest]bool) error {
-	return links(c.layout.revisions(name), func(d digest.Digest, _ os.FileInfo) error {
+	err := links(c.layout.revisions(name), func(d digest.Digest, _ os.FileInfo) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		needed[d] = true
-		_, m, err := c.layout.contents(d)
-		if err != nil {
+		return c.markManifest(name, d, needed)
+	})
+	if err != nil {
+		return err
+	}
+	deleted, err := c.trash.manifests(name)
+	if err != nil {
+		return err
+	}
+	for _, m := range deleted {
+		if err := c.markManifest(name, digest.Digest(m.Digest), needed); err != nil {
 			return err
 		}
-		for _, part := range m.parts() {
-			needed[part.Digest] = true
-			needed[c.layout.canonical(name, part.Digest)] = true
-		}
-		return nil
-	})
+	}
+	return nil
+}
+
+func (c *collection) markManifest(name string, d digest.Digest, needed map[digest.Digest]bool) error {
+	needed[d] = true
+	_, m, err := c.layout.contents(d)
+	if err != nil {
+		return err
+	}
+	for _, part := range m.parts() {
+		needed[part.Digest] = true
+		needed[c.layout.canonical(name, part.Digest)] = true
+	}
+	return nil
 }
 
 // sweepLinks takes from a repository the blobs that none of its manifests

@@ -32,6 +32,10 @@ func (r *Registry) serveData(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	defer r.requests.Done()
+	if strings.HasPrefix(req.URL.Path, deletedRoot) {
+		r.serveDeleted(w, req)
+		return
+	}
 	rt, bad := parseData(req.URL.Path)
 	if bad != nil {
 		bad.serve(w)

@@ -65,13 +65,7 @@ func (r *Registry) tellManifest(name string, v *view, m revision) (acr.Manifest,
 	if err != nil {
 		return acr.Manifest{}, err
 	}
-	told.MediaType, told.ArtifactType = c.MediaType, c.ArtifactType
-	if told.MediaType == "" { // OCI allows that
-		told.MediaType = v1.MediaTypeImageManifest
-		if c.isIndex() {
-			told.MediaType = v1.MediaTypeImageIndex
-		}
-	}
+	told.MediaType, told.ArtifactType = mediaTypeOf(c), c.ArtifactType
 	if c.isIndex() {
 		told.Size = int64(len(body))
 		for _, d := range c.Manifests {
@@ -87,6 +81,18 @@ func (r *Registry) tellManifest(name string, v *view, m revision) (acr.Manifest,
 		told.OS, told.Architecture = r.layout.platform(*c.Config)
 	}
 	return told, nil
+}
+
+// mediaTypeOf is what a manifest is, if it does not say so itself: OCI allows
+// that.
+func mediaTypeOf(c *contents) string {
+	switch {
+	case c.MediaType != "":
+		return c.MediaType
+	case c.isIndex():
+		return v1.MediaTypeImageIndex
+	}
+	return v1.MediaTypeImageManifest
 }
 
 func tellReference(d v1.Descriptor) acr.Reference {

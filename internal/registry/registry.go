@@ -69,6 +69,7 @@ type Registry struct {
 	lanes   lanes
 
 	location string
+	policies *policies
 
 	// referrers may name manifests that do not exist (any more), but names
 	// every one that does: an entry is written before its manifest, and removed
@@ -80,6 +81,7 @@ type Registry struct {
 	layout     layout
 	views      views
 	attributes *attributes
+	trash      *trash
 	locks      sync.Mutex // guards a change of attributes against another
 	// writes keeps a repository from being removed while a manifest comes into
 	// it.
@@ -119,15 +121,26 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close()))
 	}
-	b, err := openBackend(ctx, dir, cmp.Or(o.driver, "filesystem"))
+	rules, err := openPolicies(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close(), attrs.close()))
 	}
+	deleted, err := openTrash(filepath.Join(dir, "deleted"))
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close(), attrs.close(), rules.close()))
+	}
+	b, err := openBackend(ctx, dir, cmp.Or(o.driver, "filesystem"))
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", errors.Join(err, refs.close(), attrs.close(), rules.close(), deleted.close()))
+	}
 	r := &Registry{
 		log: o.Log, backend: b, referrers: refs, pushed: o.Pushed, ledger: newLedger(o.Journal, o.Log),
-		location: o.Location, dir: dir, layout: newLayout(dir), attributes: attrs,
+		location: o.Location, dir: dir, layout: newLayout(dir), attributes: attrs, trash: deleted,
+		policies: rules,
 	}
-	r.shut = sync.OnceValue(func() error { return errors.Join(r.settleLast(), b.close(), refs.close(), attrs.close()) })
+	r.shut = sync.OnceValue(func() error {
+		return errors.Join(r.settleLast(), b.close(), refs.close(), attrs.close(), rules.close(), deleted.close())
+	})
 	if o.Journal == nil {
 		return r, nil
 	}
@@ -175,7 +188,11 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case rt.kind == kindManifest && req.Method == http.MethodPut:
 		r.pushManifest(w, req, rt)
 	case rt.kind == kindManifest && req.Method == http.MethodDelete:
-		r.changing(rt, func() { r.deleteManifest(w, req, rt) })
+		r.changing(rt, func() {
+			if bad := r.keeping(rt, func() { r.deleteManifest(w, req, rt) }); bad != nil {
+				bad.serve(w)
+			}
+		})
 	default:
 		defer r.pin(rt.name, pinned(req, rt)...)()
 		r.backend.serve(&response{ResponseWriter: w}, req)

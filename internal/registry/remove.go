@@ -132,8 +132,8 @@ func (r *Registry) removeRepository(name string) error {
 	defer os.RemoveAll(trash)
 	r.writes.Lock()
 	defer r.writes.Unlock()
-	if !r.layout.empty(name) {
-		return nil
+	if deleted, err := r.trash.manifests(name); err != nil || len(deleted) > 0 || !r.layout.empty(name) {
+		return err // what can be restored needs it
 	}
 	r.views.changed(name)
 	for _, part := range []string{"_manifests", "_layers", "_uploads"} {

@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"acrd/internal/acr"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// deletedRoot is what paths about what was deleted begin with.
+const deletedRoot = acr.Root + "/_deleted/"
+
+// serveDeleted answers what is asked about deleted things:
+//
+//	GET  _catalog
+//	GET  <name>/_manifests
+//	GET  <name>/_tags
+//	POST <name>/_tags/<tag>?digest=&force=
+//	POST <name>/_manifests/<digest>
+func (r *Registry) serveDeleted(w http.ResponseWriter, req *http.Request) {
+	path := strings.TrimPrefix(req.URL.Path, deletedRoot)
+	if path == "_catalog" && req.Method == http.MethodGet {
+		r.deletedCatalog(w)
+		return
+	}
+	rt, bad := parseData(acr.Root + "/" + path)
+	if bad != nil {
+		bad.serve(w)
+		return
+	}
+	switch {
+	case req.Method == http.MethodGet && rt.list == "_manifests" && rt.ref == "":
+		r.deletedManifests(w, req, rt.name)
+	case req.Method == http.MethodGet && rt.list == "_tags":
+		r.deletedTags(w, req, rt)
+	case req.Method == http.MethodPost && rt.list != "" && rt.ref != "":
+		r.restore(w, req, rt)
+	default:
+		faultMethod.serve(w)
+	}
+}
+
+func (r *Registry) deletedCatalog(w http.ResponseWriter) {
+	names, err := r.trash.names()
+	if err != nil {
+		r.internal(w, "list deleted", err)
+		return
+	}
+	answer(w, http.StatusOK, acr.Repositories{Names: append([]string{}, names...)})
+}
+
+func (r *Registry) deletedManifests(w http.ResponseWriter, req *http.Request, name string) {
+	all, err := r.trash.manifests(name)
+	if err != nil {
+		r.internal(w, "list deleted", err)
+		return
+	}
+	all = slices.DeleteFunc(all, func(m acr.DeletedManifest) bool { return r.there(route{name: name, ref: m.Digest}) })
+	for i := range all {
+		all[i].Expires = r.expires(all[i].Deleted)
+	}
+	answer(w, http.StatusOK, acr.DeletedManifests{Registry: req.Host, Repository: name, Manifests: append([]acr.DeletedManifest{}, all...)})
+}
+
+func (r *Registry) deletedTags(w http.ResponseWriter, req *http.Request, rt dataRoute) {
+	all, err := r.trash.tags(rt.name, rt.ref)
+	if err != nil {
+		r.internal(w, "list deleted", err)
+		return
+	}
+	for i := range all {
+		all[i].Expires = r.expires(all[i].Deleted)
+	}
+	answer(w, http.StatusOK, acr.DeletedTags{Registry: req.Host, Repository: rt.name, Tags: append([]acr.DeletedTag{}, all...)})
+}
+
+func (r *Registry) expires(deleted time.Time) time.Time {
+	return deleted.AddDate(0, 0, r.Policies().SoftDelete.RetentionDays)
+}
+
+// restore brings a manifest back, under a tag or its digest. It is pushed once
+// more, as far as everybody else is concerned.
+func (r *Registry) restore(w http.ResponseWriter, req *http.Request, rt dataRoute) {
+	d := digest.Digest(rt.ref)
+	if rt.list == "_tags" {
+		d = digest.Digest(req.URL.Query().Get("digest"))
+		if d == "" {
+			tags, err := r.trash.tags(rt.name, rt.ref)
+			if err != nil {
+				r.internal(w, "restore", err)
+				return
+			}
+			if len(tags) == 0 {
+				faultNotDeleted.serve(w)
+				return
+			}
+			d = digest.Digest(tags[0].Digest)
+		}
+		if force, _ := strconv.ParseBool(req.URL.Query().Get("force")); !force && r.there(route{name: rt.name, ref: rt.ref}) {
+			faultTagThere.serve(w)
+			return
+		}
+	}
+	if d.Validate() != nil {
+		faultDigest.serve(w)
+		return
+	}
+	a := r.pushAgain(req, rt.name, rt.ref, d)
+	if a.status != http.StatusCreated {
+		a.relay(w)
+		return
+	}
+	if rt.list == "_tags" {
+		if err := r.trash.remove(trashedTag(rt.name, rt.ref, d)); err != nil {
+			r.log.Warn("forget deleted", "image", rt.name, "err", err)
+		}
+	}
+	answer(w, http.StatusOK, acr.Tag{Name: rt.ref, Digest: d.String(), Attributes: acr.Unlocked()})
+}
+
+// pushAgain pushes a manifest that was deleted, or has lost a tag, and first
+// those in it.
+func (r *Registry) pushAgain(req *http.Request, name, ref string, d digest.Digest) *passed {
+	refused := func(f *fault) *passed {
+		a := &passed{header: http.Header{}}
+		f.serve(a)
+		return a
+	}
+	known := r.there(route{name: name, ref: d.String()})
+	if _, err := r.trash.root.Stat(trashedManifest(name, d)); err != nil && !known {
+		return refused(faultNotDeleted)
+	}
+	body, c, err := r.layout.contents(d)
+	if err != nil || body == nil {
+		r.log.Error("restore", "image", name, "err", err)
+		return refused(faultNotDeleted)
+	}
+	for _, part := range c.Manifests {
+		if !r.there(route{name: name, ref: part.Digest.String()}) {
+			if a := r.pushAgain(req, name, part.Digest.String(), part.Digest); a.status != http.StatusCreated {
+				return a
+			}
+		}
+	}
+	path := "/v2/" + name + "/manifests/" + ref
+	own := req.Clone(req.Context())
+	own.Method, own.Body, own.ContentLength = http.MethodPut, io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	own.URL, own.RequestURI = &url.URL{Path: path}, path
+	own.Header.Set("Content-Type", mediaTypeOf(c))
+	a := &passed{header: http.Header{}}
+	r.ServeHTTP(a, own)
+	if a.status == http.StatusCreated {
+		if err := r.trash.remove(trashedManifest(name, d)); err != nil {
+			r.log.Warn("forget deleted", "image", name, "err", err)
+		}
+	}
+	return a
+}

@@ -33,6 +33,7 @@ func (f fixedToken) GetToken(context.Context, policy.TokenRequestOptions) (azcor
 // A shop is a registry behind a gate, as the daemon mounts it.
 type shop struct {
 	*testing.T
+	registry   *registry.Registry
 	url, dir   string
 	pull, push string // tokens
 }
@@ -73,7 +74,7 @@ func newShop(t *testing.T, open bool) *shop {
 		}
 		values = append(values, value)
 	}
-	return &shop{t, s.URL, filepath.Join(dir, "registry"), values[0], values[1]}
+	return &shop{t, reg, s.URL, filepath.Join(dir, "registry"), values[0], values[1]}
 }
 
 // index pushes an index of nothing, or of others.

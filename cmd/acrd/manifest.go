@@ -16,6 +16,9 @@ func manifestCommands() []command {
 		{name: "show-metadata", summary: "Show what is known of a manifest", run: showMetadata},
 		{name: "update-metadata", summary: "Lock and unlock a manifest or a tag", run: updateMetadata},
 		{name: "delete", summary: "Delete a manifest with all its tags", run: deleteManifest},
+		{name: "list-deleted", summary: "List the manifests that can be restored", run: listDeleted},
+		{name: "list-deleted-tags", summary: "List the tags that can be restored", run: listDeletedTags},
+		{name: "restore", summary: "Bring back what was deleted", run: restoreManifest},
 	}
 }
 

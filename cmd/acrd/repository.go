@@ -21,6 +21,7 @@ func repositoryCommands() []command {
 		{name: "show-tags", summary: "List the tags of a repository", run: showTags},
 		{name: "show-manifests", summary: "List the manifests of a repository", run: showManifests},
 		{name: "delete", summary: "Delete a repository, or an image with all its tags", run: deleteRepository},
+		{name: "list-deleted", summary: "List the repositories that something can be restored to", run: listDeletedRepositories},
 		{name: "untag", summary: "Take a tag away from an image", run: untag},
 		{name: "update", summary: "Lock and unlock a repository, a tag or a manifest", run: updateRepository},
 	}

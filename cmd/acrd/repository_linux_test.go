@@ -292,3 +292,41 @@ func TestPurge_Untagged(t *testing.T) {
 		t.Errorf("%d are left, want 4", len(left))
 	}
 }
+
+func TestRestoreCommands(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	if _, err := s.registry.ChangePolicies(func(p *acr.Policies) error {
+		p.SoftDelete.Status = acr.PolicyEnabled
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	one, two := s.index("app/manifests/v1", numbered(1)), s.index("app/manifests/v2", numbered(2))
+	s.says("repository", "delete", "--repository", "app", "--yes")
+	var names []string
+	if s.tell(&names, "repository", "list-deleted"); !slices.Equal(names, []string{"app"}) {
+		t.Errorf("repositories: %v", names)
+	}
+	var manifests []acr.DeletedManifest
+	if s.tell(&manifests, "manifest", "list-deleted", "-n", "app"); len(manifests) != 2 || manifests[0].Expires.Sub(manifests[0].Deleted) != 7*day {
+		t.Errorf("manifests: %+v", manifests)
+	}
+	if out := s.says("manifest", "list-deleted-tags", "-n", "app:v1", "-o", "tsv"); !strings.HasPrefix(out, "v1\t"+one+"\t") || strings.Count(out, "\n") != 1 {
+		t.Errorf("tags: %s", out)
+	}
+	s.says("manifest", "restore", "-n", "app:v1")
+	s.says("manifest", "restore", "-n", "app@"+two)
+	if got := s.tags("app"); !slices.Equal(got, []string{"v1"}) {
+		t.Errorf("tags: %v", got)
+	}
+	if code, _, said := s.acrd("", "manifest", "restore", "-n", "app:v1", "-d", two); code != exitFailed || !strings.Contains(said, "--force") {
+		t.Errorf("%d %s", code, said)
+	}
+	if out := s.says("manifest", "restore", "-n", "app:v1", "-d", two, "--force", "--yes", "-o", "tsv"); !strings.HasPrefix(out, "v1\t"+two) {
+		t.Errorf("restored %s", out)
+	}
+	if code, _, said := s.acrd("", "manifest", "restore", "-n", "app:never"); code != exitFailed || !strings.Contains(said, "nothing of that name was deleted") {
+		t.Errorf("%d %s", code, said)
+	}
+}

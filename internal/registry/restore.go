@@ -123,7 +123,8 @@ func (r *Registry) restore(w http.ResponseWriter, req *http.Request, rt dataRout
 			r.log.Warn("forget deleted", "image", rt.name, "err", err)
 		}
 	}
-	answer(w, http.StatusOK, acr.Tag{Name: rt.ref, Digest: d.String(), Attributes: acr.Unlocked()})
+	now := time.Now().UTC()
+	answer(w, http.StatusOK, acr.Tag{Name: rt.ref, Digest: d.String(), Created: now, Updated: now, Attributes: acr.Unlocked()})
 }
 
 // pushAgain pushes a manifest that was deleted, or has lost a tag, and first

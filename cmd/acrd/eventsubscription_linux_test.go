@@ -85,6 +85,7 @@ func TestEndpoints(t *testing.T) {
 		"https://h.example/":                             `WebHook {"endpointUrl":"https://h.example/","resourceId":null}`,
 		"amqps://b.example/q":                            `AMQP {"endpointUrl":"amqps://b.example/q","resourceId":null}`,
 		"kafka://b.example/t":                            `Kafka {"endpointUrl":"kafka://b.example/t","resourceId":null}`,
+		"kafkas://b.example/t":                           `Kafka {"endpointUrl":"kafkas://b.example/t","resourceId":null}`,
 		"file:///var/dead":                               `Folder {"endpointUrl":"file:///var/dead","resourceId":null}`,
 		"task:react":                                     `Task {"endpointUrl":"task:react","resourceId":null}`,
 		"/x/registries/r/tasks/react":                    `Task {"endpointUrl":null,"resourceId":"/x/registries/r/tasks/react"}`,

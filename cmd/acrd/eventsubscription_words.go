@@ -132,9 +132,8 @@ func attributeMapping(words []string) (body, error) {
 func endpointType(endpoint string) eventing.DestinationType {
 	lower := strings.ToLower(endpoint)
 	for part, kind := range map[string]eventing.DestinationType{
-		"amqp:": eventing.ToAMQP, "amqps:": eventing.ToAMQP, "sb:": eventing.ToAMQP,
-		"nats:": eventing.ToNATS, "natss:": eventing.ToNATS, "nats+tls:": eventing.ToNATS, "tls:": eventing.ToNATS,
-		"kafka:": eventing.ToKafka, "kafkas:": eventing.ToKafka, "kafka+tls:": eventing.ToKafka, "kafka+ssl:": eventing.ToKafka,
+		"amqp:": eventing.ToAMQP, "amqps:": eventing.ToAMQP, "nats:": eventing.ToNATS, "natss:": eventing.ToNATS, "tls:": eventing.ToNATS,
+		"kafka:": eventing.ToKafka, "kafkas:": eventing.ToKafka,
 		"file:": eventing.ToFolder, "task:": eventing.ToTask,
 	} {
 		if strings.HasPrefix(lower, part) {

@@ -234,24 +234,6 @@ func (r *eventReader) messageTTL(at string, seconds int64) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// schemesOf are those of the addresses of a type of destination; the plain ones
-// are not encrypted.
-func schemesOf(t eventing.DestinationType) (secure, plain []string) {
-	switch t {
-	case eventing.ToServiceBusQueue, eventing.ToServiceBusTopic, eventing.ToAMQP:
-		return []string{"amqps", "sb"}, []string{"amqp"}
-	case eventing.ToEventHub:
-		return []string{"amqps", "sb", "kafkas"}, []string{"amqp"}
-	case eventing.ToNATS:
-		return []string{"tls", "natss", "nats+tls"}, []string{"nats"}
-	case eventing.ToKafka:
-		return []string{"kafkas", "kafka+tls", "kafka+ssl"}, []string{"kafka"}
-	case eventing.ToFolder:
-		return []string{"file"}, nil
-	}
-	return []string{"https"}, []string{"http"}
-}
-
 // checkPlace wants an address that there may be, or Azure's name of it.
 func (r *eventReader) checkPlace(at string, d *eventing.Destination) {
 	if d.URL == "" {
@@ -264,7 +246,7 @@ func (r *eventReader) checkPlace(at string, d *eventing.Destination) {
 		r.fault(at, "It is not a URL.")
 		return
 	}
-	secure, plain := schemesOf(d.Type)
+	secure, plain := eventing.Schemes(d.Type)
 	switch {
 	case len(d.URL) > 4096:
 		r.fault(at, "It is longer than 4096 bytes.")

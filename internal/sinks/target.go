@@ -53,54 +53,40 @@ func newTarget(d eventing.Destination, credential string, dialer address.Dialer)
 	return t, nil
 }
 
-// protocols are the schemes that a type of destination may have. Those that
-// are encrypted end in s.
-var protocols = map[eventing.DestinationType][]string{
-	eventing.ToWebHook:         {"http", "https"},
-	eventing.ToAzureFunction:   {"http", "https"},
-	eventing.ToStorageQueue:    {"http", "https"},
-	eventing.ToStorageBlob:     {"http", "https"},
-	eventing.ToFolder:          {"file"},
-	eventing.ToServiceBusQueue: {"amqp", "amqps"},
-	eventing.ToServiceBusTopic: {"amqp", "amqps"},
-	eventing.ToEventHub:        {"amqp", "amqps", "kafkas"},
-	eventing.ToAMQP:            {"amqp", "amqps"},
-	eventing.ToNATS:            {"nats", "natss"},
-	eventing.ToKafka:           {"kafka", "kafkas"},
-}
-
-// aliases are how others write schemes.
-var aliases = map[string]string{"sb": "amqps", "amqp+ssl": "amqps", "tls": "natss", "nats+tls": "natss", "kafka+ssl": "kafkas", "kafka+tls": "kafkas"}
-
+// protocol finds out what is spoken, and whether it is encrypted.
 func (t *target) protocol() error {
-	scheme := t.url.Scheme
-	if other, ok := aliases[scheme]; ok {
-		scheme = other
+	encrypted, plain := eventing.Schemes(t.Type)
+	switch scheme := t.url.Scheme; {
+	case slices.Contains(plain, scheme):
+		t.scheme = scheme
+	case slices.Contains(encrypted, scheme):
+		t.scheme = spoken(scheme)
+	default:
+		return fmt.Errorf("the URL of a destination of endpointType %s begins with %s", t.Type, strings.Join(slices.Concat(encrypted, plain), " or "))
 	}
-	known, ok := protocols[t.Type]
-	if !ok {
-		return fmt.Errorf("there is no sink for endpointType %q", t.Type)
-	}
-	if !slices.Contains(known, scheme) {
-		return fmt.Errorf("a destination of endpointType %s has a URL of %s", t.Type, strings.Join(known, " or "))
-	}
-	t.scheme = scheme
-	if scheme == "file" {
+	if t.scheme == "file" {
 		return nil
 	}
 	if t.url.Hostname() == "" {
 		return errors.New("the destination's URL names no host")
 	}
-	if !slices.Contains([]string{"https", "amqps", "natss", "kafkas"}, scheme) {
+	if slices.Contains(plain, t.url.Scheme) {
 		return nil
-	}
-	t.scheme = strings.TrimSuffix(scheme, "s")
-	if scheme == "natss" {
-		t.scheme = "nats"
 	}
 	var err error
 	t.tls, err = t.encryption()
 	return err
+}
+
+// spoken is the protocol beneath the encryption.
+func spoken(scheme string) string {
+	switch scheme {
+	case "sb":
+		return "amqp"
+	case "tls":
+		return "nats"
+	}
+	return strings.TrimSuffix(scheme, "s")
 }
 
 func (t *target) encryption() (*tls.Config, error) {

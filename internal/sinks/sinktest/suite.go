@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -207,9 +208,7 @@ func one(t *testing.T, f *fixture) {
 		return
 	}
 	want := d.Properties()
-	for name, value := range d.Attributes {
-		want[name] = value
-	}
+	maps.Copy(want, d.Attributes)
 	for name, value := range want {
 		if m.Properties[name] != value {
 			t.Errorf("property %s is %q, want %q", name, m.Properties[name], value)

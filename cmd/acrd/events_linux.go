@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -168,7 +169,8 @@ func (k *keyring) value(ctx context.Context, name string) (string, error) {
 }
 
 // A lazySink opens a sink when something is delivered to it, for its secret may
-// be far away.
+// be far away. Where a login is refused, the next delivery opens another: the
+// secret may have a new value.
 type lazySink struct {
 	open func(context.Context) (eventing.Sink, error)
 
@@ -181,7 +183,21 @@ func (l *lazySink) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.
 	if err != nil {
 		return nil, err
 	}
-	return sink.Deliver(ctx, d)
+	x, err := sink.Deliver(ctx, d)
+	if e := (*eventing.DeliveryError)(nil); errors.As(err, &e) && e.Outcome == eventing.Unauthorized {
+		l.forget(sink)
+	}
+	return x, err
+}
+
+// forget lets go of a sink, unless another has taken its place.
+func (l *lazySink) forget(sink eventing.Sink) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sink == sink {
+		l.sink = nil
+		_ = sink.Close() // what it has said of deliveries stands
+	}
 }
 
 func (l *lazySink) opened(ctx context.Context) (eventing.Sink, error) {

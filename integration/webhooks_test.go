@@ -184,6 +184,32 @@ func TestWebhooks(t *testing.T) {
 		}
 	})
 
+	t.Run("Quarantine", func(t *testing.T) {
+		d := d.in(t)
+		r := newReceiver(t)
+		d.succeed(d.acrd(".", "config", "quarantine", "update", "--status", "enabled"))
+		d.succeed(d.acrd(".", "webhook", "create", "-n", "scanner", "--trusted", "--uri", r.URL, "--actions", "push", "quarantine", "--scope", "team/held:*"))
+		pushed := someImage(t)
+		digest, _ := pushed.Digest()
+		held := d.registry + "/team/held"
+		ok(t, crane.Push(pushed, held+":v1", crane.Insecure))
+		if one := r.wait(t, 1)[0]; one.Action != "quarantine" || one.Target["tag"] != "v1" || one.Target["mediaType"] != nil || one.Request.UserAgent != "" {
+			t.Errorf("quarantine %s", one.body)
+		}
+		if _, err := crane.Pull(held+":v1", crane.Insecure); err == nil {
+			t.Error("a tag leads to an image in quarantine")
+		}
+		_, err := crane.Pull(held+"@"+digest.String(), crane.Insecure)
+		ok(t, err)
+		d.succeed(d.acrd(".", "repository", "update", "--image", "team/held@"+digest.String(), "--quarantine-state", "Passed"))
+		if one := r.wait(t, 2)[1]; one.Action != "push" || one.Target["tag"] != "v1" || one.Target["digest"] != digest.String() {
+			t.Errorf("push %s", one.body)
+		}
+		_, err = crane.Pull(held+":v1", crane.Insecure)
+		ok(t, err)
+		d.succeed(d.acrd(".", "config", "quarantine", "update", "--status", "disabled"))
+	})
+
 	t.Run("Refused", func(t *testing.T) {
 		d := d.in(t)
 		r := newReceiver(t)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/internal/acr"
 	"acrd/internal/api"
 	"acrd/internal/contexts"
 	"acrd/internal/logs"
@@ -67,7 +68,7 @@ func newDesk(t *testing.T) *desk {
 	go func() { ended <- r.Serve(ctx) }()
 	management := &api.Server{
 		Runs: r, Records: st, Tasks: st, TaskRuns: st, Logs: lg, Contexts: contexts.Handler(uploads), Info: info(),
-		Subscriptions: st, Deliveries: d.deliveries,
+		Subscriptions: st, Deliveries: d.deliveries, Policies: &rules{acr.NoPolicies()},
 	}
 	server := httptest.NewServer(api.Protect(api.Guard(management.Handler(), deskToken), []string{"127.0.0.1"}))
 	t.Cleanup(func() {

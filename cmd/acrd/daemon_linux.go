@@ -252,6 +252,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
 		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Commits: d.commits, Timers: d.store},
 		Approve:         d.commits.Approve,
+		Policies:        d.registry,
 	}
 	d.tellOf(management)
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}

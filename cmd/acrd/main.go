@@ -45,6 +45,7 @@ func commands() []command {
 		{name: "gc", summary: "Give back the disk space of what was deleted from the registry", run: collectGarbage},
 		{name: "token", summary: "Let others in over TCP", subs: tokenCommands()},
 		{name: "secret", summary: "Keep secrets for task files", subs: secretCommands()},
+		{name: "config", summary: "Policies of the registry", subs: configCommands()},
 		{name: "event-subscription", summary: "Tell others of events, as Azure Event Grid does", subs: eventSubscriptionCommands()},
 		{name: "webhook", summary: "Tell others what the registry has, as ACR's webhooks do", subs: webhookCommands()},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},

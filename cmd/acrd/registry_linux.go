@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"acrd/internal/api"
 	"acrd/internal/registry"
 	"acrd/internal/store"
 )
@@ -20,7 +21,7 @@ func (d *daemon) openRegistry(ctx context.Context) error {
 	var err error
 	d.registry, err = registry.Open(ctx, registry.Options{
 		Dir: d.path("registry"), Log: d.log, Pushed: d.pushed, Location: "local",
-		Journal: &store.Journal{DB: d.store, Owner: owner},
+		MayRelease: api.Owns, Journal: &store.Journal{DB: d.store, Owner: owner},
 	})
 	if err != nil {
 		return err

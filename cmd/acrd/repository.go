@@ -389,11 +389,22 @@ func untag(ctx context.Context, s *session, args []string) error {
 
 // attributeFlags are the attributes that are given.
 func attributeFlags(fs *pflag.FlagSet) func() acr.Change {
-	var c struct{ del, list, read, write bool }
+	var c struct {
+		del, list, read, write     bool
+		quarantine, quarantineNote string
+	}
 	fs.BoolVar(&c.del, "delete-enabled", true, "whether it may be deleted")
 	fs.BoolVar(&c.list, "list-enabled", true, "whether it is listed")
 	fs.BoolVar(&c.read, "read-enabled", true, "whether it may be pulled")
 	fs.BoolVar(&c.write, "write-enabled", true, "whether it may be pushed; if not, it may not be deleted either")
+	fs.StringVar(&c.quarantine, "quarantine-state", "", "of a manifest, by its digest: Passed releases it, Failed and Quarantined hold it")
+	fs.StringVar(&c.quarantineNote, "quarantine-details", "", "what who has examined it has to say")
+	text := func(name string, v *string) *string {
+		if fs.Changed(name) {
+			return v
+		}
+		return nil
+	}
 	given := func(name string, v *bool) *bool {
 		if fs.Changed(name) {
 			return v
@@ -404,6 +415,7 @@ func attributeFlags(fs *pflag.FlagSet) func() acr.Change {
 		return acr.Change{
 			Delete: given("delete-enabled", &c.del), List: given("list-enabled", &c.list),
 			Read: given("read-enabled", &c.read), Write: given("write-enabled", &c.write),
+			Quarantine: text("quarantine-state", &c.quarantine), QuarantineDetails: text("quarantine-details", &c.quarantineNote),
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"acrd/eventing"
+	"acrd/internal/acr"
 )
 
 // answered deliver nothing: what is queued has been answered at once.
@@ -46,6 +47,19 @@ func (a *answered) RedeliverSince(_ context.Context, _ eventing.Kind, _ string, 
 		return 0, nil
 	}
 	return len(a.all), nil
+}
+
+// rules are policies that are kept in memory.
+type rules struct{ now acr.Policies }
+
+func (r *rules) Policies() acr.Policies { return r.now }
+func (r *rules) ChangePolicies(change func(*acr.Policies) error) (acr.Policies, error) {
+	now := r.now
+	err := change(&now)
+	if err == nil {
+		r.now = now
+	}
+	return r.now, err
 }
 
 // TestWebhookLife is a webhook from its making to its end, by the command line.
@@ -105,6 +119,15 @@ func TestWebhookLife(t *testing.T) {
 		code, out, errs := d.acrd(append([]string{"webhook"}, args...)...)
 		if both := errs + out; code != row.code || !regexp.MustCompile(row.says).MatchString(both) || strings.Contains(both, "CANARY") {
 			t.Errorf("acrd webhook %s: exit code %d, want %d and %q:\n%s", row.args, code, row.code, row.says, both)
+		}
+	}
+	for _, row := range [][2]string{
+		{"show", `^POLICY +STATUS\nquarantine +disabled\n$`}, {"update --status enabled", `quarantine +enabled`}, {"show -o json", `(?s)"quarantinePolicy": \{\s+"status": "enabled"`},
+		{"update --status on", `enabled or disabled`}, {"update", `--status is missing`},
+	} {
+		_, out, errs := d.acrd(append([]string{"config", "quarantine"}, strings.Fields(row[0])...)...)
+		if !regexp.MustCompile(row[1]).MatchString(errs + out) {
+			t.Errorf("acrd config quarantine %s: %s%s", row[0], errs, out)
 		}
 	}
 	want := "(?m)^https://h.example/\\?code=CANARY +Authorization=Bearer CANARY== X-From=acrd$"

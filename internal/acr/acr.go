@@ -16,13 +16,22 @@ type Attributes struct {
 	Write  bool `json:"writeEnabled"` // without it nothing may be deleted either
 	List   bool `json:"listEnabled"`
 	Read   bool `json:"readEnabled"`
+	// Quarantine is the state of a manifest that a policy holds, or has held;
+	// QuarantineDetails is what who examines it has to say.
+	Quarantine        string `json:"quarantineState,omitempty"`
+	QuarantineDetails string `json:"quarantineDetails,omitempty"`
 }
 
 // Unlocked are the attributes of what nobody has locked.
-func Unlocked() Attributes { return Attributes{true, true, true, true} }
+func Unlocked() Attributes { return Attributes{Delete: true, Write: true, List: true, Read: true} }
 
 // Removable says that a delete would not be refused.
 func (a Attributes) Removable() bool { return a.Delete && a.Write }
+
+// Held says that a manifest is in quarantine: no tag leads to it.
+func (a Attributes) Held() bool {
+	return a.Quarantine == Quarantined || a.Quarantine == QuarantineFailed
+}
 
 // A Change is some attributes; nil ones stay.
 type Change struct {
@@ -30,6 +39,9 @@ type Change struct {
 	Write  *bool `json:"writeEnabled,omitempty"`
 	List   *bool `json:"listEnabled,omitempty"`
 	Read   *bool `json:"readEnabled,omitempty"`
+	// Quarantine and QuarantineDetails are a manifest's.
+	Quarantine        *string `json:"quarantineState,omitempty"`
+	QuarantineDetails *string `json:"quarantineDetails,omitempty"`
 }
 
 // With returns the attributes after a change.
@@ -41,6 +53,12 @@ func (a Attributes) With(c Change) Attributes {
 		if f.from != nil {
 			*f.to = *f.from
 		}
+	}
+	if c.Quarantine != nil {
+		a.Quarantine = *c.Quarantine
+	}
+	if c.QuarantineDetails != nil {
+		a.QuarantineDetails = *c.QuarantineDetails
 	}
 	return a
 }

@@ -62,7 +62,7 @@ func (g *Gate) Management(next http.Handler) http.Handler {
 // password; Azure's clients get theirs from Exchange.
 func (g *Gate) Registry(next http.Handler) http.Handler {
 	if g.OpenRegistry {
-		return g.challenged(next)
+		return g.challenged(g.recognize(next))
 	}
 	return g.guard(next, registryScope, func(w http.ResponseWriter, r *http.Request, status int, message string) {
 		code := "DENIED"
@@ -71,6 +71,16 @@ func (g *Gate) Registry(next http.Handler) http.Handler {
 			code = "UNAUTHORIZED"
 		}
 		refuseRegistry(w, status, code, message)
+	})
+}
+
+// recognize lets everybody in, and knows the owner.
+func (g *Gate) recognize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.isOwner(credential(r)) {
+			r = r.WithContext(context.WithValue(r.Context(), ownerKey{}, true))
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -234,6 +244,9 @@ func (g *Gate) watch(ctx context.Context, cancel context.CancelCauseFunc, given 
 		}
 	}
 }
+
+// Owns says that a gate has let a request in as the owner's.
+func Owns(r *http.Request) bool { return owns(r.Context()) }
 
 // owns says that a request is the owner's.
 func owns(ctx context.Context) bool { return ctx.Value(ownerKey{}) != nil }

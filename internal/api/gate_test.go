@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -140,6 +141,14 @@ func TestRegistryLogin(t *testing.T) {
 	open := (&Gate{Owner: "owners", OpenRegistry: true}).Registry(http.HandlerFunc(yes))
 	if got := ask(t, open, "PUT", "/v2/app/manifests/v1", ""); got.Code != 200 {
 		t.Errorf("on loopback: %d", got.Code)
+	}
+	whose := (&Gate{Owner: "owners", OpenRegistry: true}).Registry(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, Owns(r))
+	}))
+	for credential, want := range map[string]string{"": "false", "Bearer other": "false", "Bearer owners": "true"} {
+		if got := ask(t, whose, "GET", "/v2/", credential).Body.String(); got != want {
+			t.Errorf("owner by %q: %s, want %s", credential, got, want)
+		}
 	}
 }
 

@@ -71,6 +71,8 @@ type Server struct {
 	// Base is the address under which receivers of events may visit this
 	// daemon, http://HOST:PORT, where a subscription is made over the socket.
 	Base string
+	// Policies are those of the registry; nil has none.
+	Policies Policies
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.
@@ -114,6 +116,8 @@ func (s *Server) runRoutes() []route {
 		{"GET", subscriptionRegistries, s.listRegistries},
 		{"GET", groupRegistries, s.listRegistries},
 		{"GET", root, s.showRegistry},
+		{"PUT", root, s.updateRegistry},
+		{"PATCH", root, s.updateRegistry},
 		{"POST", root + "/listBuildSourceUploadUrl", s.uploadURL},
 		{"POST", root + "/scheduleRun", s.schedule},
 		{"GET", root + "/runs", s.list},

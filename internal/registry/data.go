@@ -402,6 +402,14 @@ func (r *Registry) dataUpdate(w http.ResponseWriter, req *http.Request, rt dataR
 			faultManifestGone.serve(w)
 			return
 		}
+		if change.Quarantine != nil {
+			r.dataQuarantine(w, req, rt, change)
+			return
+		}
+	}
+	if change.Quarantine != nil || change.QuarantineDetails != nil && rt.list != "_manifests" {
+		faultQuarantineState.serve(w)
+		return
 	}
 	if err := r.change(thing, change); err != nil {
 		r.internal(w, "change attributes", err)

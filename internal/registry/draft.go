@@ -22,6 +22,7 @@ type change struct {
 	Tag        string        `json:",omitempty"` // empty: of the manifest Digest
 	Digest     digest.Digest `json:",omitempty"` // that Tag is put to
 	Gone       bool          `json:",omitempty"` // it is removed
+	Released   bool          `json:",omitempty"` // Digest is let out of quarantine
 	// Before tells the file of the tag from the one that was there before, for
 	// a tag can be put to what it has been put to.
 	Before string `json:",omitempty"`
@@ -98,6 +99,10 @@ func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 	var c change
 	if err := json.Unmarshal(d.Check, &c); err != nil {
 		return err
+	}
+	if c.Released {
+		r.ledger.decide(d, !r.attributesOf(lockManifest(c.Repository, c.Digest)).Held())
+		return nil
 	}
 	made, err := r.backend.made(ctx, c)
 	if err != nil {

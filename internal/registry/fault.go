@@ -38,8 +38,13 @@ var (
 	faultPage            = &fault{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a number from 1"}
 	faultOrder           = &fault{http.StatusBadRequest, "UNSUPPORTED", "orderby must be timeasc, timedesc or none"}
 	faultAttributes      = &fault{http.StatusBadRequest, "UNSUPPORTED", "attributes are a JSON object of deleteEnabled, writeEnabled, listEnabled and readEnabled"}
+	faultQuarantined     = &fault{http.StatusNotFound, "MANIFEST_UNKNOWN", "the image is in quarantine: no tag leads to it until its quarantineState is Passed"}
+	faultRelease         = &fault{http.StatusForbidden, "DENIED", "the quarantine of an image is for the owner to change"}
+	faultQuarantineState = &fault{http.StatusBadRequest, "UNSUPPORTED", "quarantineState is of manifests, and Quarantined, Passed or Failed"}
 	faultInternal        = &fault{http.StatusInternalServerError, "UNKNOWN", "the registry could not do this; its log says why"}
 )
+
+func (f *fault) Error() string { return f.message }
 
 func (f *fault) serve(w http.ResponseWriter) {
 	type item struct {

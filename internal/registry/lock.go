@@ -48,7 +48,11 @@ func (r *Registry) tagLocked(method string, rt route) *fault {
 	if err != nil || d == "" {
 		return nil // for distribution to say
 	}
-	return refuseUnless(r.attributesOf(lockManifest(rt.name, d)).Read)
+	m := r.attributesOf(lockManifest(rt.name, d))
+	if m.Read && m.Held() {
+		return faultQuarantined
+	}
+	return refuseUnless(m.Read)
 }
 
 // manifestLocked is locked for a request by digest. With a manifest its tags

@@ -90,26 +90,32 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		r.putReferrer(answer, req, rt.name, l.describe(mediaType, body))
 	}
 	answer := &response{ResponseWriter: w}
+	d := digest.FromBytes(body)
+	held, err := r.hold(context.WithoutCancel(req.Context()), rt.name, d)
+	if err != nil {
+		r.internal(w, "quarantine manifest", err)
+		return
+	}
 	if _, err := digest.Parse(rt.ref); err == nil {
 		r.quietly(answer, req, rt.name, put)
 		return
 	}
-	if r.pushed != nil && l.Subject == nil { // nobody builds on a referrer
-		answer.created = func() { r.pushed(rt.name, rt.ref, digest.FromBytes(body).String()) }
+	if r.pushed != nil && l.Subject == nil && !held { // nobody builds on a referrer
+		answer.created = func() { r.pushed(rt.name, rt.ref, d.String()) }
 	}
-	r.telling(answer, req, func(ctx context.Context) (eventing.Draft, error) { return r.push(ctx, req, rt, mediaType, body) }, put)
+	r.telling(answer, req, func(ctx context.Context) (eventing.Draft, error) { return r.push(ctx, req, rt, mediaType, body, held) }, put)
 }
 
 // push is the draft of a push to a tag.
-func (r *Registry) push(ctx context.Context, req *http.Request, rt route, mediaType string, body []byte) (eventing.Draft, error) {
+func (r *Registry) push(ctx context.Context, req *http.Request, rt route, mediaType string, body []byte, held bool) (eventing.Draft, error) {
 	before, err := r.backend.stamp(ctx, rt.name, rt.ref)
 	if err != nil {
 		return eventing.Draft{}, err
 	}
 	t, chart := r.backend.target(ctx, rt.name, rt.ref, mediaType, body)
-	what := eventing.ImagePushed
-	if chart {
-		what = eventing.ChartPushed
+	what := pushOf(chart)
+	if held {
+		what = eventing.ImageQuarantined
 	}
 	return r.draft(what, t, change{Repository: rt.name, Tag: rt.ref, Digest: digest.FromBytes(body), Before: before}, req), nil
 }

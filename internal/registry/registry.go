@@ -55,6 +55,9 @@ type Options struct {
 	Journal Journal
 	// Location is told as where the registry is, as a region of Azure.
 	Location string
+	// MayRelease says who may change the quarantine of an image; nil lets all
+	// who may push.
+	MayRelease func(*http.Request) bool
 
 	// driver is another of distribution's storage drivers, for tests.
 	driver string
@@ -68,8 +71,9 @@ type Registry struct {
 	ledger  *ledger
 	lanes   lanes
 
-	location string
-	policies *policies
+	location   string
+	mayRelease func(*http.Request) bool
+	policies   *policies
 
 	// referrers may name manifests that do not exist (any more), but names
 	// every one that does: an entry is written before its manifest, and removed
@@ -136,7 +140,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	r := &Registry{
 		log: o.Log, backend: b, referrers: refs, pushed: o.Pushed, ledger: newLedger(o.Journal, o.Log),
 		location: o.Location, dir: dir, layout: newLayout(dir), attributes: attrs, trash: deleted,
-		policies: rules,
+		mayRelease: o.MayRelease, policies: rules,
 	}
 	r.shut = sync.OnceValue(func() error {
 		return errors.Join(r.settleLast(), b.close(), refs.close(), attrs.close(), rules.close(), deleted.close())

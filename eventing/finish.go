@@ -85,6 +85,9 @@ func (q *queue) decide(st *Settlement, it *item, failure *DeliveryError, now tim
 	tried := it.Queued
 	tried.Attempts++
 	tried.Tried, tried.Outcome, tried.Status = now, failure.Outcome, failure.Status
+	if it.event.Type == WebhookPing {
+		return time.Time{} // it has said whether the receiver is there
+	}
 	v := q.sub.judge(&tried, failure, now, q.jitter)
 	if v.answer == AnswerDead {
 		st.Dead = append(st.Dead, q.dead(tried, v.reason, now))

@@ -314,7 +314,7 @@ func (b *webhookBody) check(name string, old *eventing.Subscription) runner.Faul
 	if err := eventing.CheckScope(p.Scope); err != nil {
 		add("InvalidProperty", "properties.scope", "A scope is REPOSITORY:TAG, REPOSITORY:*, REPOSITORY or empty: %s.", err)
 	}
-	return append(faults, p.WebhookExtras.check()...)
+	return append(faults, p.check()...)
 }
 
 func (x *WebhookExtras) check() runner.Faults {

@@ -69,6 +69,7 @@ func Run(t *testing.T, endpoint, owner string) {
 		{"Cancel", (*desk).cancel},
 		{"TaskRuns", (*desk).taskRuns},
 		{"Faults", (*desk).faults},
+		{"Policies", (*desk).policies},
 		{"Webhooks", (*desk).webhooks},
 		{"WebhookFaults", (*desk).webhookFaults},
 	} {

@@ -100,6 +100,28 @@ func (d *desk) pingWebhook() {
 	d.Error("listEvents does not have the ping")
 }
 
+// policies switches the quarantine on and off.
+func (d *desk) policies() {
+	registries := d.NewRegistriesClient()
+	for _, status := range []acr.PolicyStatus{acr.PolicyStatusEnabled, acr.PolicyStatusDisabled} {
+		p, err := registries.BeginUpdate(d.Context(), group, registry, acr.RegistryUpdateParameters{
+			Properties: &acr.RegistryPropertiesUpdateParameters{Policies: &acr.Policies{QuarantinePolicy: &acr.QuarantinePolicy{Status: &status}}},
+		}, nil)
+		updated := done(d, p, err)
+		got, err := registries.Get(d.Context(), group, registry, nil)
+		must(d, got, err)
+		for what, r := range map[string]acr.Registry{"updated": updated.Registry, "got": got.Registry} {
+			if now := *r.Properties.Policies.QuarantinePolicy.Status; now != status {
+				d.Errorf("%s: %s, want %s", what, now, status)
+			}
+		}
+	}
+	_, err := registries.BeginUpdate(d.Context(), group, registry, acr.RegistryUpdateParameters{
+		Properties: &acr.RegistryPropertiesUpdateParameters{AdminUserEnabled: new(true)},
+	}, nil)
+	d.wantError(err, http.StatusBadRequest, "InvalidProperty", "properties.adminUserEnabled")
+}
+
 func (d *desk) webhookFaults() {
 	hooks := d.NewWebhooksClient()
 	_, err := hooks.BeginCreate(d.Context(), group, registry, "a-b", acr.WebhookCreateParameters{

@@ -13,6 +13,17 @@ type Policies struct {
 	Retention Retention `json:"retentionPolicy"`
 }
 
+// Since notes in policies when they were changed last, after they were before.
+func (p Policies) Since(before Policies, now time.Time) Policies {
+	if p.SoftDelete != before.SoftDelete {
+		p.SoftDelete.Updated = now
+	}
+	if p.Retention != before.Retention {
+		p.Retention.Updated = now
+	}
+	return p
+}
+
 // SoftDelete is a policy with a time.
 type SoftDelete struct {
 	Policy

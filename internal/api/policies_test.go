@@ -45,4 +45,19 @@ func TestPolicies(t *testing.T) {
 	}
 	d.want(200, "GET", root, ``, on)
 	d.want(200, "PATCH", root, `{"properties": {"policies": {"quarantinePolicy": {"status": "disabled"}}}}`, `"disabled"`)
+
+	d.want(200, "PATCH", root, `{"properties": {"policies": {"softDeletePolicy": {"status": "enabled", "retentionDays": 30}}}}`,
+		`"softDeletePolicy":{"status":"enabled","retentionDays":30,"lastUpdatedTime":"2`)
+	read = d.want(200, "PATCH", root, `{"properties": {"policies": {"retentionPolicy": {"days": 0}}}}`, `"retentionPolicy":{"status":"disabled","days":0,"lastUpdatedTime":"2`)
+	d.want(200, "PUT", root, read, `"retentionDays":30`)
+	for body, target := range map[string]string{
+		`{"softDeletePolicy": {"retentionDays": 0}}`:                       "softDeletePolicy.retentionDays",
+		`{"softDeletePolicy": {"retentionDays": 91}}`:                      "softDeletePolicy.retentionDays",
+		`{"softDeletePolicy": {"retentionDays": null}}`:                    "softDeletePolicy.retentionDays",
+		`{"retentionPolicy": {"days": 1.5}}`:                               "retentionPolicy.days",
+		`{"retentionPolicy": {"lastUpdatedTime": "2020-01-01T00:00:00Z"}}`: "retentionPolicy.lastUpdatedTime",
+		`{"retentionPolicy": {"status": "on"}}`:                            "retentionPolicy.status",
+	} {
+		d.want(400, "PATCH", root, `{"properties": {"policies": `+body+`}}`, `"target":"properties.policies.`+target+`"`)
+	}
 }

@@ -3,11 +3,14 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"acrd/internal/acr"
 	"acrd/runner"
@@ -93,7 +96,7 @@ func (s *Server) updateRegistry(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		*p = now.Properties.Policies
+		*p = now.Properties.Policies.Since(*p, time.Now().UTC())
 		return nil
 	})
 	if err != nil {
@@ -137,11 +140,22 @@ func differences(at string, before, after map[string]any) runner.Faults {
 			if after[name] != acr.PolicyEnabled && after[name] != acr.PolicyDisabled {
 				faults = append(faults, runner.Fault{Code: "InvalidProperty", Target: path, Message: "It is enabled or disabled."})
 			}
+		case policyDays[path] != [2]float64{}:
+			least, most := policyDays[path][0], policyDays[path][1]
+			if n, ok := after[name].(float64); !ok || n < least || n > most || n != math.Trunc(n) {
+				faults = append(faults, runner.Fault{Code: "InvalidProperty", Target: path, Message: fmt.Sprintf("It is a number of days, %g to %g.", least, most)})
+			}
 		case !reflect.DeepEqual(before[name], after[name]):
 			faults = append(faults, runner.Fault{Code: "InvalidProperty", Target: path, Message: "The registry of a daemon has this as it is: only its policies can be changed."})
 		}
 	}
 	return faults
+}
+
+// policyDays are the times of policies, and between what they are.
+var policyDays = map[string][2]float64{
+	"properties.policies.softDeletePolicy.retentionDays": {1, 90},
+	"properties.policies.retentionPolicy.days":           {0, 365},
 }
 
 func isPolicyStatus(path string) bool {

@@ -265,7 +265,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	mux.Handle(logs.LinkPrefix, lg.Handler())
 	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
 	mux.Handle("/uploads/", management.Uploads())
-	d.openHooks(mux, gate, local)
+	d.openHooks(mux, gate, local, counts)
 	mux.Handle(eventing.HandshakePrefix, d.handshake) // each has a token of its own
 	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
 	mux.Handle("/", gate.Management(management.Handler()))

@@ -13,7 +13,9 @@ import (
 	"acrd/internal/address"
 	"acrd/internal/api"
 	"acrd/internal/images"
+	"acrd/internal/metrics"
 	"acrd/internal/secrets"
+	"acrd/internal/store"
 	"acrd/triggers"
 
 	"golang.org/x/sync/errgroup"
@@ -22,14 +24,15 @@ import (
 // openHooks mounts what needs no login, for it proves itself: hooks of git
 // servers by their signature, and those of registries by their address; and
 // where events are published.
-func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Local) {
+func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Local, counts *metrics.Metrics) {
 	secret := func(ctx context.Context, name string) (string, error) {
 		value, err := local.Get(ctx, secrets.Ref{Name: name})
 		return string(value), err
 	}
 	d.verifier = &inbound.Verifier{
 		Sources: d.store, Queue: d.store, Secret: secret, Pushed: d.bases.Announced, Location: "local", Log: d.log,
-		Registries: d.images(),
+		Registries: d.images(), Alone: !store.Shared(d.records.url),
+		Observe: func(k inbound.Kind, o inbound.Outcome) { counts.Notice(string(k), string(o)) },
 	}
 	receiver := &inbound.Receiver{Sources: d.store, Queue: d.store, Secret: secret, Woken: d.verifier.Wake, Log: d.log}
 	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log})

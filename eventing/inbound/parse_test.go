@@ -165,11 +165,23 @@ func TestParseRefuses(t *testing.T) {
 		kind Kind
 		body string
 	}{
-		{Distribution, ``}, {Distribution, `[]`}, {Distribution, `{"events":1}`}, {Harbor, `x`}, {Quay, `{"updated_tags":1}`},
-		{DockerHub, push("../etc", "v1")}, {DockerHub, push("a//b", "v1")}, {DockerHub, push("A/b", "v1")}, {DockerHub, push("a@b", "v1")},
-		{DockerHub, push("", "v1")}, {DockerHub, push("a", "-v")}, {DockerHub, push("a", "v 1")}, {DockerHub, push("a", "v/../1")},
-		{EventGrid, `[{"eventType":"Microsoft.ContainerRegistry.ImagePushed","data":7}]`}, {EventGrid, `{}`},
-		{CloudEvents, `{"specversion":"0.3","id":"1","source":"a","type":"b"}`}, {CloudEvents, `{"specversion":"1.0","source":"a","type":"b"}`},
+		{Distribution, ``},
+		{Distribution, `[]`},
+		{Distribution, `{"events":1}`},
+		{Harbor, `x`},
+		{Quay, `{"updated_tags":1}`},
+		{DockerHub, push("../etc", "v1")},
+		{DockerHub, push("a//b", "v1")},
+		{DockerHub, push("A/b", "v1")},
+		{DockerHub, push("a@b", "v1")},
+		{DockerHub, push("", "v1")},
+		{DockerHub, push("a", "-v")},
+		{DockerHub, push("a", "v 1")},
+		{DockerHub, push("a", "v/../1")},
+		{EventGrid, `[{"eventType":"Microsoft.ContainerRegistry.ImagePushed","data":7}]`},
+		{EventGrid, `{}`},
+		{CloudEvents, `{"specversion":"0.3","id":"1","source":"a","type":"b"}`},
+		{CloudEvents, `{"specversion":"1.0","source":"a","type":"b"}`},
 		{Kind("nexus"), `{}`},
 	} {
 		if got, err := Parse(c.kind, http.Header{}, []byte(c.body)); err == nil {

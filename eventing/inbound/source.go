@@ -146,6 +146,8 @@ type Queue interface {
 	// ClaimSource finds a source with notices that are due and that nobody
 	// has claimed; false if there is none.
 	ClaimSource(ctx context.Context, now time.Time, lease time.Duration) (Claim, bool, error)
+	// FreeSources ends all claims, for who knows that their owners are gone.
+	FreeSources(ctx context.Context) error
 	// ReleaseSource ends a claim before the lease is over.
 	ReleaseSource(ctx context.Context, c Claim) error
 	// DueNotices are those of a source that are due, the longest due first.

@@ -47,6 +47,11 @@ type Verifier struct {
 	Pushed func(ctx context.Context, ref, how string, at time.Time) error
 	// Location is told in events.
 	Location string
+	// Alone says that nobody else looks at notices: what was claimed when the
+	// last daemon died is free.
+	Alone bool
+	// Observe, if not nil, is told of each notice that has ended.
+	Observe func(Kind, Outcome)
 	// Settling is how long a registry may take until it shows what it has
 	// told, and how often it is asked meanwhile: it may tell of a tag before
 	// it has set it. Nil is 300 ms, 1 s, 3 s and 10 s.
@@ -98,6 +103,11 @@ func (v *Verifier) log() *slog.Logger { return cmp.Or(v.Log, slog.New(slog.Disca
 
 // Serve looks at notices until ctx has ended.
 func (v *Verifier) Serve(ctx context.Context) error {
+	if v.Alone {
+		if err := v.Queue.FreeSources(ctx); err != nil {
+			v.log().Warn("event sources are not freed", "err", err)
+		}
+	}
 	var turns sync.WaitGroup
 	defer turns.Wait()
 	seats := make(chan struct{}, inTurn)
@@ -178,8 +188,7 @@ func (v *Verifier) settle(ctx context.Context, s *Source, c Claim, r Received) e
 	pause, again := 10*time.Second<<min(r.Tries-1, 6), time.Since(r.At) < patience
 	switch {
 	case err == nil && doubt == "":
-		r.Outcome = Confirmed
-		return v.Queue.EndNotice(ctx, c, r, v.event(s, r, d)...)
+		return v.end(ctx, s, c, r, Confirmed, v.event(s, r, d)...)
 	case err == nil:
 		r.Why = doubt
 		if again = r.Tries <= len(v.settling()); again {
@@ -196,9 +205,22 @@ func (v *Verifier) settle(ctx context.Context, s *Source, c Claim, r Received) e
 	if d != nil && r.Action == Push { // the tag has moved on
 		return v.pushed(ctx, s, c, r, d)
 	}
-	r.Outcome = Unconfirmed
 	v.log().Warn("notice is not confirmed and dropped", "source", s.Name, "action", string(r.Action), "image", r.Ref(), "err", r.Why)
-	return v.Queue.EndNotice(ctx, c, r)
+	return v.end(ctx, s, c, r, Unconfirmed)
+}
+
+// end keeps what became of a notice. What is told with it is of the same
+// transaction.
+func (v *Verifier) end(ctx context.Context, s *Source, c Claim, r Received, outcome Outcome, events ...eventing.Event) error {
+	r.Outcome = outcome
+	if outcome != Unconfirmed {
+		r.Why = ""
+	}
+	err := v.Queue.EndNotice(ctx, c, r, events...)
+	if err == nil && v.Observe != nil {
+		v.Observe(s.Kind, outcome)
+	}
+	return err
 }
 
 // look asks the registry. Doubt is what speaks against the notice: nothing if
@@ -249,8 +271,7 @@ func (v *Verifier) pushed(ctx context.Context, s *Source, c Claim, r Received, d
 		return err
 	}
 	if last != "" && last == r.Digest {
-		r.Outcome, r.Why = Known, ""
-		return v.Queue.EndNotice(ctx, c, r)
+		return v.end(ctx, s, c, r, Known)
 	}
 	if err := v.Pushed(ctx, s.Registry+"/"+r.Ref(), "notice of "+s.Name, r.At); err != nil {
 		if r.Tries < mostTold {
@@ -259,8 +280,7 @@ func (v *Verifier) pushed(ctx context.Context, s *Source, c Claim, r Received, d
 		}
 		v.log().Warn("tasks that are based on an image could not be looked at", "image", r.Ref(), "err", err)
 	}
-	r.Outcome, r.Why = Confirmed, ""
-	return v.Queue.EndNotice(ctx, c, r, v.event(s, r, d)...)
+	return v.end(ctx, s, c, r, Confirmed, v.event(s, r, d)...)
 }
 
 // event is what subscribers are told; nothing unless the owner wants it. It is
@@ -295,5 +315,9 @@ func (v *Verifier) event(s *Source, r Received, d *Description) []eventing.Event
 	if s.Kind.keepsID() { // what comes back in a circle has it still, and the outbox takes no id twice
 		from.ID = r.ID
 	}
-	return []eventing.Event{eventing.NewRegistryEvent(of, cmp.Or(r.Time, r.At), t, from)}
+	at := r.Time
+	if at.IsZero() || at.After(r.At) { // nothing is told before it happens
+		at = r.At
+	}
+	return []eventing.Event{eventing.NewRegistryEvent(of, at, t, from)}
 }

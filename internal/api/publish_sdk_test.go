@@ -8,7 +8,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/messaging"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/eventgrid/azeventgrid"
 )
 
@@ -24,7 +23,7 @@ func TestPublishSDK(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = c.PublishEvents(t.Context(), []azeventgrid.Event{{
-		ID: to.Ptr("1"), Subject: to.Ptr("s"), EventType: to.Ptr("com.example.x"), EventTime: to.Ptr(time.Now()), DataVersion: to.Ptr("1.0"), Data: map[string]int{"a": 1},
+		ID: new("1"), Subject: new("s"), EventType: new("com.example.x"), EventTime: new(time.Now()), DataVersion: new("1.0"), Data: map[string]int{"a": 1},
 	}}, nil)
 	if err != nil {
 		t.Fatal(err)

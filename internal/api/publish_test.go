@@ -61,20 +61,30 @@ func TestPublish(t *testing.T) {
 		faults                   []string // targets
 		want                     []eventing.Event
 	}{
-		{"Event Grid", publish, gridType, grid(`,"topic":"` + ResourceID + `","metadataVersion":"1"`), 200, nil,
-			[]eventing.Event{{ID: "1", Type: "com.example.x", Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: data}}},
-		{"CloudEvent", publish, cloudType, cloud(`,"subject":"s","traceparent":"00-1","n":5,"dataschema":"#"`), 200, nil,
-			[]eventing.Event{{ID: "1", Type: "com.example.x", Topic: "shop", Subject: "s", Time: at, Data: data, Extensions: json.RawMessage(`{"dataschema":"#","n":5,"traceparent":"00-1"}`)}}},
+		{
+			"Event Grid", publish, gridType, grid(`,"topic":"` + ResourceID + `","metadataVersion":"1"`), 200, nil,
+			[]eventing.Event{{ID: "1", Type: "com.example.x", Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: data}},
+		},
+		{
+			"CloudEvent", publish, cloudType, cloud(`,"subject":"s","traceparent":"00-1","n":5,"dataschema":"#"`), 200, nil,
+			[]eventing.Event{{ID: "1", Type: "com.example.x", Topic: "shop", Subject: "s", Time: at, Data: data, Extensions: json.RawMessage(`{"dataschema":"#","n":5,"traceparent":"00-1"}`)}},
+		},
 		{"batch", publish, batchType, "[" + cloud("") + "," + strings.Replace(cloud(""), `"id":"1"`, `"id":"2"`, 1) + "]", 200, nil, []eventing.Event{
 			{ID: "1", Type: "com.example.x", Topic: "shop", Time: at, Data: data},
 			{ID: "2", Type: "com.example.x", Topic: "shop", Time: at, Data: data},
 		}},
-		{"no data", owner, gridType, strings.Replace(grid(""), `,"data":{"a":1}`, "", 1), 200, nil,
-			[]eventing.Event{{ID: "1", Type: "com.example.x", Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: json.RawMessage("null")}}},
-		{"the owner says that an image was pushed", owner, gridType, acr.Replace(grid("")), 200, nil,
-			[]eventing.Event{{ID: "1", Type: eventing.ImagePushed, Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: data}}},
-		{"the owner speaks for another registry", owner, cloudType, acr.Replace(strings.Replace(cloud(""), "shop", connected, 1)), 200, nil,
-			[]eventing.Event{{ID: "1", Type: eventing.ImagePushed, Topic: "/connectedRegistries/edge", Time: at, Data: data}}},
+		{
+			"no data", owner, gridType, strings.Replace(grid(""), `,"data":{"a":1}`, "", 1), 200, nil,
+			[]eventing.Event{{ID: "1", Type: "com.example.x", Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: json.RawMessage("null")}},
+		},
+		{
+			"the owner says that an image was pushed", owner, gridType, acr.Replace(grid("")), 200, nil,
+			[]eventing.Event{{ID: "1", Type: eventing.ImagePushed, Subject: "s", Time: at.Add(time.Second / 2), DataVersion: "2", Data: data}},
+		},
+		{
+			"the owner speaks for another registry", owner, cloudType, acr.Replace(strings.Replace(cloud(""), "shop", connected, 1)), 200, nil,
+			[]eventing.Event{{ID: "1", Type: eventing.ImagePushed, Topic: "/connectedRegistries/edge", Time: at, Data: data}},
+		},
 
 		{"who may not", string(ScopeSubmit), gridType, grid(""), 403, nil, nil},
 		{"nobody", "", gridType, grid(""), 401, nil, nil},

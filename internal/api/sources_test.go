@@ -53,9 +53,15 @@ func TestEventSources(t *testing.T) {
 	c := newSourceAdmin(t, m)
 	ctx := t.Context()
 	for _, wrong := range []inbound.Source{
-		{Name: "a", Kind: "nexus", Registry: "r"}, {Name: "a", Kind: inbound.Harbor}, {Name: "a", Kind: inbound.Harbor, Registry: "https://r/x"},
-		{Name: "", Kind: inbound.Quay}, {Name: "a", Kind: inbound.Quay, Trusted: true}, {Name: "a", Kind: inbound.Harbor, Registry: "r", Trusted: true},
-		{Name: "a", Kind: inbound.GHCR, Header: "X"}, {Name: "a", Kind: inbound.DockerHub, Secret: "s"}, {Name: "a", Kind: inbound.Quay, ConnectedRegistry: "a/b"},
+		{Name: "a", Kind: "nexus", Registry: "r"},
+		{Name: "a", Kind: inbound.Harbor},
+		{Name: "a", Kind: inbound.Harbor, Registry: "https://r/x"},
+		{Name: "", Kind: inbound.Quay},
+		{Name: "a", Kind: inbound.Quay, Trusted: true},
+		{Name: "a", Kind: inbound.Harbor, Registry: "r", Trusted: true},
+		{Name: "a", Kind: inbound.GHCR, Header: "X"},
+		{Name: "a", Kind: inbound.DockerHub, Secret: "s"},
+		{Name: "a", Kind: inbound.Quay, ConnectedRegistry: "a/b"},
 	} {
 		if _, err := c.CreateEventSource(ctx, &wrong); !hasStatus(err, http.StatusBadRequest) {
 			t.Errorf("%+v: %v", wrong, err)

@@ -29,6 +29,7 @@ type Metrics struct {
 	parts      *prometheus.CounterVec
 	pushed     prometheus.Counter
 	deliveries *prometheus.CounterVec
+	notices    *prometheus.CounterVec
 	leases     *prometheus.CounterVec
 }
 
@@ -50,10 +51,11 @@ func New(version string) *Metrics {
 	m.parts = counters("acrd_build_instructions_total", "Instructions of successful builds, by whether the cache had them.", "cached")
 	m.pushed = prometheus.NewCounter(prometheus.CounterOpts{Name: "acrd_images_pushed_total", Help: "Images that runs have pushed."})
 	m.deliveries = counters("acrd_event_deliveries_total", "Attempts to deliver events.", "sink", "result")
+	m.notices = counters("acrd_notices_total", "Notices of other registries, by what became of them.", "kind", "outcome")
 	m.leases = counters("acrd_leases_total", "What became of leases on runs: taken, lost to another daemon, or settled for one that died.", "event")
 	about := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "acrd_build_info", Help: "1, with what this daemon is."}, []string{"version"})
 	about.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.queued, m.running, m.wait, m.run, m.step, m.parts, m.pushed, m.deliveries, m.leases, about,
+	m.registry.MustRegister(m.queued, m.running, m.wait, m.run, m.step, m.parts, m.pushed, m.deliveries, m.notices, m.leases, about,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -81,6 +83,9 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 func (m *Metrics) Delivery(sink string, err error) {
 	m.deliveries.WithLabelValues(sink, result(err)).Inc()
 }
+
+// Notice counts what became of a notice of another registry.
+func (m *Metrics) Notice(kind, outcome string) { m.notices.WithLabelValues(kind, outcome).Inc() }
 
 // Observer counts runs and steps.
 func (m *Metrics) Observer() runner.Observer {

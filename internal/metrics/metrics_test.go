@@ -49,6 +49,7 @@ func TestMetrics(t *testing.T) {
 	ended(run)
 	m.Delivery("webhook", nil)
 	m.Delivery("webhook", errors.New("no answer"))
+	m.Notice("harbor", "confirmed")
 	o.Lease(runner.LeaseTaken)
 	text := shown(t, m)
 	for _, want := range []string{
@@ -63,6 +64,7 @@ func TestMetrics(t *testing.T) {
 		`acrd_build_instructions_total{cached="false"} 2`,
 		"acrd_images_pushed_total 2",
 		`acrd_event_deliveries_total{result="failed",sink="webhook"} 1`,
+		`acrd_notices_total{kind="harbor",outcome="confirmed"} 1`,
 		`acrd_leases_total{event="taken"} 1`,
 		"acrd_queue_length 7",
 		"go_goroutines", "process_resident_memory_bytes",

@@ -64,6 +64,14 @@ func (db *DB) ClaimSource(ctx context.Context, now time.Time, lease time.Duratio
 	return c, err == nil, err
 }
 
+// FreeSources implements inbound.Queue.
+func (db *DB) FreeSources(ctx context.Context) error {
+	return db.change(ctx, "free event sources", func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "UPDATE event_sources SET owner = '', lease_until = 0 WHERE owner <> ''")
+		return err
+	})
+}
+
 // ReleaseSource implements inbound.Queue. Whose turn was longest ago is next.
 func (db *DB) ReleaseSource(ctx context.Context, c inbound.Claim) error {
 	return db.change(ctx, "release event source", func(ctx context.Context, t *tx) error {

@@ -82,6 +82,12 @@ func notices(t *testing.T, db *store.DB) {
 	if again, ok, err := db.ClaimSource(t.Context(), now, time.Minute); ok || err != nil {
 		t.Errorf("claimed twice: %+v (%v)", again, err)
 	}
+	if err := db.FreeSources(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c, ok, err = db.ClaimSource(t.Context(), now, time.Minute); !ok || err != nil {
+		t.Fatalf("not claimed though it is free (%v)", err)
+	}
 	due, err := db.DueNotices(t.Context(), "harbor", now, 10)
 	if err != nil || len(due) != 2 {
 		t.Fatalf("due: %+v (%v)", due, err)

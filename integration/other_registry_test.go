@@ -167,3 +167,41 @@ func (c *chain) notices(source string) []api.SourceNotice {
 	}
 	return shown.Notices
 }
+
+// TestNoticeKilled: a hook that was answered is not lost, though the daemon is
+// killed with the answer; and what it says is told once, with one id.
+func TestNoticeKilled(t *testing.T) {
+	need(t)
+	d, other := &chain{daemon: start(t)}, &chain{daemon: start(t)}
+	dir := d.folder(nil)
+	url, events := toldTo(t)
+	d.succeed(d.acrd(dir, "event-subscription", "create", "-n", "all", "--endpoint", url, "--trusted", "--insecure"))
+	hook := strings.TrimSpace(d.succeed(d.acrd(dir, "event-source", "create", "-n", "other", "--kind", "cloudevents", "--for-registry", other.registry, "--re-emit", "other")).stdout)
+	seen := map[string]string{}
+	for i := range 5 {
+		tag := fmt.Sprintf("v%d", i)
+		other.push("app:"+tag, other.some())
+		body := fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"test","type":"image.pushed","data":{"repository":"app","tag":%q}}`, i, tag)
+		resp, err := http.Post(hook, "application/cloudevents+json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			t.Fatalf("hook: %s", resp.Status)
+		}
+		time.Sleep(time.Duration(i*5) * time.Millisecond)
+		if err := d.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-d.gone
+		d.start()
+		for seen["app:"+tag] == "" {
+			e := nextTold(t, events)
+			if id := seen[e.Subject]; id != "" && id != e.ID {
+				t.Errorf("%s was told as %s and as %s", e.Subject, id, e.ID)
+			}
+			seen[e.Subject] = e.ID
+		}
+	}
+}

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
-	"syscall"
 	"time"
 
 	"acrd/eventing/inbound"
@@ -53,13 +49,7 @@ func (d *daemon) images() *images.Client {
 // registryTransport is http.DefaultTransport, but for addresses that no
 // registry has, wherever a redirect or a name leads.
 func registryTransport() http.RoundTripper {
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: func(_, to string, _ syscall.RawConn) error {
-		addr, err := netip.ParseAddrPort(to)
-		if err != nil {
-			return fmt.Errorf("address %q: %w", to, err)
-		}
-		return address.DenyMetadata(addr)
-	}}
+	dialer := address.Dialer{Private: true, Timeout: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
 		MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,

@@ -34,7 +34,7 @@ func main() {
 	listen := flag.String("listen", "localhost:5082", "where to serve the repository, as /app.git")
 	files := flag.String("files", "examples/release-chain/app", "what to put into it")
 	flag.StringVar(&f.hook, "hook", "http://localhost:5000/hooks/generic/release/defaultSourceTriggerName", "whom to tell of pushes")
-	flag.StringVar(&f.secret, "secret", "a secret between two", "what that is signed with")
+	flag.StringVar(&f.secret, "secret", "between-the-forge-and-acrd", "what that is signed with")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -450,10 +450,16 @@ func (w *world) faults(t *testing.T) {
 	}
 	w.resetting.Store(true)
 	until(t, func(ctx context.Context) {
-		for tick := time.NewTicker(700 * time.Millisecond); ctx.Err() == nil && w.resetting.Load(); <-tick.C {
+		tick := time.NewTicker(700 * time.Millisecond)
+		for n := 0; ctx.Err() == nil && w.resetting.Load(); n++ {
 			for _, p := range w.reset {
 				p.Reset()
+				p.ResetAfter([]int{300, -1}[n%2]) // in the middle of a delivery, too
 			}
+			<-tick.C
+		}
+		for _, p := range w.reset {
+			p.ResetAfter(-1)
 		}
 	})
 }

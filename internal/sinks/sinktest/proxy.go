@@ -83,7 +83,8 @@ func (p *Proxy) Slow(d time.Duration) { p.delay.Store(int64(d)) }
 // Stall takes connections and bytes, and passes nothing on.
 func (p *Proxy) Stall() { p.stalled.Store(true) }
 
-// ResetAfter resets connections once so many bytes have gone upstream.
+// ResetAfter resets connections once so many bytes have gone upstream; negative
+// does not.
 func (p *Proxy) ResetAfter(bytes int) { p.budget.Store(int64(bytes)) }
 
 // Reset resets all connections.

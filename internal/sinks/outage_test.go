@@ -244,7 +244,7 @@ func (w *world) each(t *testing.T, kind, upstream string, destination func(name 
 	t.Helper()
 	for fault, into := range map[string]*[]*sinktest.Proxy{"down": &w.down, "slow": &w.slow, "reset": &w.reset} {
 		p, name := sinktest.NewProxy(t), kind+"-"+fault
-		p.Upstream = upstream
+		p.To(upstream)
 		*into = append(*into, p)
 		w.lasting = append(w.lasting, name)
 		w.subscribe(t, name, destination(name, p))
@@ -274,7 +274,7 @@ func (w *world) webhooks(t *testing.T) {
 	w.each(t, "webhook", server.Listener.Addr().String(), to)
 	for _, name := range []string{"healthy-1", "healthy-2"} {
 		p := sinktest.NewProxy(t)
-		p.Upstream = server.Listener.Addr().String()
+		p.To(server.Listener.Addr().String())
 		w.healthy = append(w.healthy, name)
 		w.subscribe(t, name, to(name, p))
 	}

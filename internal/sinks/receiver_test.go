@@ -43,7 +43,7 @@ func TestWebHook(t *testing.T) {
 	}))
 	defer server.Close()
 	to := func(t *testing.T, p *sinktest.Proxy, path string, trusted bool) eventing.Sink {
-		p.Upstream = server.Listener.Addr().String()
+		p.To(server.Listener.Addr().String())
 		d := eventing.Destination{
 			Type: eventing.ToWebHook, URL: "http://" + p.Address() + path + "?code=query-0815", Trusted: trusted, Attributes: sinktest.Attributes(),
 		}

@@ -60,7 +60,7 @@ func TestNATS(t *testing.T) {
 		}
 	}
 	to := func(t *testing.T, p *sinktest.Proxy, credential string, trusted bool) eventing.Sink {
-		p.Upstream = server
+		p.To(server)
 		return mustOpen(t, eventing.Destination{
 			Type: eventing.ToNATS, URL: "nats://" + p.Address() + "/" + subject, Trusted: trusted, Attributes: sinktest.Attributes(),
 		}, credential)
@@ -148,7 +148,7 @@ func TestRabbitMQ(t *testing.T) {
 	var queue string
 	var receiver *amqp.Receiver
 	to := func(t *testing.T, p *sinktest.Proxy, path, credential string, trusted bool) eventing.Sink {
-		p.Upstream = server
+		p.To(server)
 		return mustOpen(t, eventing.Destination{
 			Type: eventing.ToAMQP, URL: "amqp://" + p.Address() + path, Trusted: trusted, Attributes: sinktest.Attributes(),
 		}, credential)
@@ -237,7 +237,7 @@ func TestStorageQueue(t *testing.T) {
 	var queue string
 	var client *azqueue.QueueClient
 	to := func(t *testing.T, p *sinktest.Proxy, credential string, trusted bool) eventing.Sink {
-		p.Upstream = azure.Queue
+		p.To(azure.Queue)
 		return mustOpen(t, eventing.Destination{
 			Type: eventing.ToStorageQueue, URL: "http://" + p.Address() + "/" + azure.Account + "/" + queue, Trusted: trusted, MessageTTL: -1,
 		}, credential)
@@ -316,7 +316,7 @@ func TestStorageBlob(t *testing.T) {
 	var client *container.Client
 	var seen map[string]string
 	to := func(t *testing.T, p *sinktest.Proxy, credential string, trusted bool) eventing.Sink {
-		p.Upstream = azure.Blob
+		p.To(azure.Blob)
 		return mustOpen(t, eventing.Destination{
 			Type: eventing.ToStorageBlob, URL: "http://" + p.Address() + "/" + azure.Account + "/" + name, Trusted: trusted,
 		}, credential)

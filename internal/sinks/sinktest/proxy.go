@@ -14,9 +14,6 @@ import (
 // A Proxy stands between a sink and its receiver, and does to their
 // connections what networks do. It is safe for concurrent use.
 type Proxy struct {
-	// Upstream is the receiver's host:port. It is set before the first
-	// connection.
-	Upstream string
 	// Accepted counts connections.
 	Accepted atomic.Int64
 
@@ -25,7 +22,8 @@ type Proxy struct {
 	stalled atomic.Bool
 	budget  atomic.Int64 // bytes that still go upstream before a reset; negative is no end
 
-	mu       sync.Mutex // guards listener, conns
+	mu       sync.Mutex // guards what follows
+	upstream string
 	listener net.Listener
 	conns    map[net.Conn]bool
 	running  sync.WaitGroup
@@ -42,6 +40,20 @@ func NewProxy(tb testing.TB) *Proxy {
 		p.running.Wait()
 	})
 	return p
+}
+
+// To says where the receiver is: a host:port.
+func (p *Proxy) To(upstream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.upstream = upstream
+}
+
+func (p *Proxy) dial(ctx context.Context) (net.Conn, error) {
+	p.mu.Lock()
+	upstream := p.upstream
+	p.mu.Unlock()
+	return (&net.Dialer{}).DialContext(ctx, "tcp", upstream)
 }
 
 // Address is the host:port that sinks connect to.
@@ -116,7 +128,7 @@ func (p *Proxy) serve(l net.Listener) {
 }
 
 func (p *Proxy) pass(down net.Conn) {
-	up, err := net.Dial("tcp", p.Upstream)
+	up, err := p.dial(context.Background())
 	if err != nil {
 		abort(down)
 		return
@@ -188,7 +200,7 @@ func (p *Proxy) write(to, from net.Conn, b []byte, upstream bool) bool {
 }
 
 // Advertise listens for a server that tells its clients where it is: it tells
-// them the proxy. It sets the proxy's Upstream.
+// them the proxy, which leads to it.
 func Advertise(p *Proxy) func(network, _ string) (net.Listener, error) {
 	return func(network, _ string) (net.Listener, error) {
 		as, err := net.ResolveTCPAddr(network, p.Address())
@@ -199,7 +211,7 @@ func Advertise(p *Proxy) func(network, _ string) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Upstream = l.Addr().String()
+		p.To(l.Addr().String())
 		return advertised{l, as}, nil
 	}
 }
@@ -213,7 +225,5 @@ func (l advertised) Addr() net.Addr { return l.as }
 
 // Past connects to what is behind the proxy.
 func Past(p *Proxy) func(ctx context.Context, network, _ string) (net.Conn, error) {
-	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, p.Upstream)
-	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
 }

@@ -33,7 +33,7 @@ type Message struct {
 // A Peer is a receiver, and what is special about it.
 type Peer struct {
 	// Open returns a sink to a receiver that has got nothing yet, through a
-	// proxy whose Upstream it sets. It is called for each test.
+	// proxy that it leads there. It is called for each test.
 	Open func(t *testing.T, proxy *Proxy, trusted bool) eventing.Sink
 	// Again opens one more sink to what Open has opened one to.
 	Again func(t *testing.T, proxy *Proxy) eventing.Sink

@@ -31,8 +31,10 @@ func TestRotatedSecret(t *testing.T) {
 		_, err := sink.Deliver(t.Context(), eventing.Delivery{})
 		return err
 	}
-	if deliver() == nil || deliver() == nil {
-		t.Fatal("the old value was taken")
+	for range 2 {
+		if deliver() == nil {
+			t.Fatal("the old value was taken")
+		}
 	}
 	value = "new"
 	for range 3 {

@@ -182,7 +182,9 @@ func (l *natsLink) publishOne(ctx context.Context, m *nats.Msg) error {
 		return err
 	case err := <-l.refused:
 		cancel(err)
-		_ = <-answered
+		if <-answered == nil {
+			return nil // another message was meant
+		}
 		return err
 	}
 }

@@ -239,9 +239,11 @@ func debianWebhook(t *testing.T, d *daemon) {
 	hooks, err := json.Marshal([]any{map[string]any{
 		"id": "acr", "execute-command": "/bin/sh", "command-working-directory": dir,
 		"pass-arguments-to-command": []any{
-			map[string]string{"source": "string", "name": "-c"}, map[string]string{"source": "string", "name": `printf '%s\n' "$@" > part && mv part done`},
+			map[string]string{"source": "string", "name": "-c"},
+			map[string]string{"source": "string", "name": `printf '%s\n' "$@" > part && mv part done`},
 			map[string]string{"source": "string", "name": "sh"},
-			map[string]string{"source": "payload", "name": "target.repository"}, map[string]string{"source": "payload", "name": "target.tag"},
+			map[string]string{"source": "payload", "name": "target.repository"},
+			map[string]string{"source": "payload", "name": "target.tag"},
 			map[string]string{"source": "payload", "name": "request.host"},
 		},
 		"trigger-rule": map[string]any{"and": []any{

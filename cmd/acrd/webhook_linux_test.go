@@ -113,7 +113,7 @@ func TestWebhookLife(t *testing.T) {
 		{"delete -n hook2", exitFailed, `not found`},
 	} {
 		var args []string
-		for _, word := range strings.Fields(row.args) {
+		for word := range strings.FieldsSeq(row.args) {
 			args = append(args, strings.ReplaceAll(word, "Basic_", "Basic "))
 		}
 		code, out, errs := d.acrd(append([]string{"webhook"}, args...)...)
@@ -122,8 +122,11 @@ func TestWebhookLife(t *testing.T) {
 		}
 	}
 	for _, row := range [][2]string{
-		{"show", `^POLICY +STATUS\nquarantine +disabled\n$`}, {"update --status enabled", `quarantine +enabled`}, {"show -o json", `(?s)"quarantinePolicy": \{\s+"status": "enabled"`},
-		{"update --status on", `enabled or disabled`}, {"update", `--status is missing`},
+		{"show", `^POLICY +STATUS +DAYS\nquarantine +disabled *\n$`},
+		{"update --status enabled", `quarantine +enabled`},
+		{"show -o json", `^\{\s+"status": "enabled"\s+\}\n$`},
+		{"update --status on", `enabled or disabled`},
+		{"update", `--status is missing`},
 	} {
 		_, out, errs := d.acrd(append([]string{"config", "quarantine"}, strings.Fields(row[0])...)...)
 		if !regexp.MustCompile(row[1]).MatchString(errs + out) {

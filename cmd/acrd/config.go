@@ -132,7 +132,8 @@ func onPolicies(ctx context.Context, s *session, synopsis, description string, a
 	})
 }
 
-// policyNamed is one of the policies, as the commands name it.
+// policyNamed is one of the policies, as the commands of az tell it. For
+// quarantine az has none.
 func policyNamed(p *acr.Policies, name string) any {
 	switch name {
 	case "soft-delete":
@@ -140,7 +141,7 @@ func policyNamed(p *acr.Policies, name string) any {
 	case "retention":
 		return p.Retention
 	}
-	return p.Quarantine
+	return p
 }
 
 func policyTable(p *acr.Policies, name string) table {
@@ -151,7 +152,8 @@ func policyTable(p *acr.Policies, name string) table {
 	case "retention":
 		t.add(name, p.Retention.Status, strconv.Itoa(p.Retention.Days))
 	default:
-		t.add(name, p.Quarantine.Status, "")
+		t.head = t.head[:2]
+		t.add(name, p.Quarantine.Status)
 	}
 	return t
 }

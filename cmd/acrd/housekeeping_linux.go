@@ -98,7 +98,7 @@ func (d *daemon) retain(ctx context.Context) error {
 		return nil
 	}
 	p := &acr.Purge{
-		Client: &acr.Client{}, Registry: d.host(), Out: io.Discard, UntaggedOnly: true,
+		Client: &acr.Client{}, Registry: d.host(), Out: io.Discard, UntaggedOnly: true, Retention: true,
 		Ago: time.Duration(policy.Days) * 24 * time.Hour, Since: policy.Updated,
 	}
 	err := purgeInside(ctx, p, d.path("registry.sock"))

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -225,6 +227,52 @@ func TestPurge(t *testing.T) {
 		if code, _, said := s.acrd("", append([]string{"purge"}, strings.Fields(row.args)...)...); code != exitUsage || !strings.Contains(said, row.says) {
 			t.Errorf("purge %s: %d %s", row.args, code, said)
 		}
+	}
+}
+
+// What a purge untags it deletes in the same run, and retention counts from the
+// loss of the last tag.
+func TestPurge_SameRun(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, true)
+	d := s.index("app/manifests/v1", numbered(1))
+	s.index("app/manifests/v2", numbered(2))
+	s.age("app", 10*day, "v1", d)
+	policy := func(since time.Time) int {
+		t.Helper()
+		p := &acr.Purge{
+			Client: &acr.Client{HTTP: http.DefaultClient, Base: s.url}, Out: io.Discard,
+			UntaggedOnly: true, Retention: true, Ago: day, Since: since, DryRun: true,
+		}
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, n := p.Removed()
+		return n
+	}
+	if out := s.says("purge", "--filter", "app:.*", "--ago", "7d", "--untagged", "--dry-run"); !strings.Contains(out, "tags to be deleted: 1\nNumber of manifests to be deleted: 1\n") {
+		t.Errorf("dry run: %s", out)
+	}
+	s.says("repository", "untag", "-t", "app:v1")
+	if n := policy(time.Time{}); n != 0 {
+		t.Errorf("retention would delete %d, of what has lost its tag just now", n)
+	}
+	if out := s.says("purge", "--filter", "app:.*", "--ago", "7d", "--untagged"); !strings.Contains(out, "deleted manifests: 1\n") {
+		t.Errorf("purge: %s", out)
+	}
+	old := s.index("app/manifests/v3", numbered(3))
+	s.says("repository", "untag", "-t", "app:v3")
+	s.age("app", 2*day, old)
+	dir := filepath.Join(s.dir, "docker/registry/v2/repositories/app/_manifests/revisions/sha256", strings.TrimPrefix(old, "sha256:"))
+	at := time.Now().Add(-2 * day)
+	if err := os.Chtimes(dir, at, at); err != nil {
+		t.Fatal(err)
+	}
+	if n := policy(time.Time{}); n != 1 {
+		t.Errorf("retention would delete %d, want 1", n)
+	}
+	if n := policy(time.Now().Add(-day)); n != 0 {
+		t.Errorf("retention would delete %d, of before it was set", n)
 	}
 }
 

@@ -133,6 +133,17 @@ func TestWebhookLife(t *testing.T) {
 			t.Errorf("acrd config quarantine %s: %s%s", row[0], errs, out)
 		}
 	}
+	for _, row := range [][2]string{
+		{"soft-delete show", `^POLICY +STATUS +DAYS\nsoft-delete +disabled +7\n$`}, {"soft-delete update --status enabled --days 30 --yes", `soft-delete +enabled +30`},
+		{"soft-delete show -o json", `(?s)^\{.*"retentionDays": 30,\s+"status": "enabled"`}, {"soft-delete update --days 91", `It is a number of days, 1 to 90`},
+		{"soft-delete update", `give --status or --days`}, {"retention update --days 0 --type untaggedmanifests", `retention +disabled +0`},
+		{"retention update --status enabled -r x", `retention +enabled +0`}, {"retention update --status enabled --type all", `want UntaggedManifests`},
+	} {
+		_, out, errs := d.acrd(append([]string{"config"}, strings.Fields(row[0])...)...)
+		if !regexp.MustCompile(row[1]).MatchString(errs + out) {
+			t.Errorf("acrd config %s: %s%s", row[0], errs, out)
+		}
+	}
 	want := "(?m)^https://h.example/\\?code=CANARY +Authorization=Bearer CANARY== X-From=acrd$"
 	if code, out, errs := d.acrd("webhook", "get-config", "-n", "hook1"); code != exitOK || !regexp.MustCompile(want).MatchString(out) {
 		t.Errorf("get-config: %d %s%s", code, errs, out)

@@ -107,9 +107,11 @@ type TagInfo struct {
 type Manifest struct {
 	Digest string `json:"digest"`
 	// Size is of what the manifest itself names; of an index, its own.
-	Size            int64     `json:"imageSize"`
-	Created         time.Time `json:"createdTime"`
-	Updated         time.Time `json:"lastUpdateTime"` // it was pushed, or lost a tag
+	Size    int64     `json:"imageSize"`
+	Created time.Time `json:"createdTime"`
+	Updated time.Time `json:"lastUpdateTime"` // it was pushed
+	// Untagged is since when no tag names it; ACR does not tell that.
+	Untagged        time.Time `json:"untaggedTime,omitzero"`
 	Architecture    string    `json:"architecture,omitempty"`
 	OS              string    `json:"os,omitempty"`
 	MediaType       string    `json:"mediaType"`

@@ -25,8 +25,10 @@ type Purge struct {
 	Filters []TagFilter
 	// Ago is how long what is removed must not have changed.
 	Ago time.Duration
-	// Since spares manifests that have changed last before it.
-	Since time.Time
+	// Retention counts the age of manifests from the loss of their last tag,
+	// and spares those that have lost it before Since.
+	Retention bool
+	Since     time.Time
 	// Keep is how many of the newest tags that would go stay, in each
 	// repository.
 	Keep int
@@ -76,16 +78,15 @@ func (p *Purge) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := time.Now().Add(-p.Ago)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		losing := map[string]int{} // how many tags a manifest loses
 		if !p.UntaggedOnly {
-			if err := p.purgeTags(ctx, name, wanted[name], before, losing); err != nil {
+			if err := p.purgeTags(ctx, name, wanted[name], losing); err != nil {
 				return fmt.Errorf("failed to purge tags: %w", err)
 			}
 		}
 		if p.Untagged || p.UntaggedOnly {
-			if err := p.purgeManifests(ctx, name, before, losing); err != nil {
+			if err := p.purgeManifests(ctx, name, losing); err != nil {
 				return fmt.Errorf("failed to purge manifests: %w", err)
 			}
 		}
@@ -131,7 +132,8 @@ func (p *Purge) repositories(ctx context.Context) (map[string][]TagFilter, error
 }
 
 // purgeTags removes the old tags of a repository that filters match.
-func (p *Purge) purgeTags(ctx context.Context, name string, filters []TagFilter, before time.Time, losing map[string]int) error {
+func (p *Purge) purgeTags(ctx context.Context, name string, filters []TagFilter, losing map[string]int) error {
+	before := time.Now().Add(-p.Ago)
 	p.say("%s tags for repository: %s", p.verb("Would delete", "Deleting"), name)
 	var old []Tag
 	kept := 0
@@ -171,7 +173,8 @@ func (p *Purge) purgeTags(ctx context.Context, name string, filters []TagFilter,
 
 // purgeManifests removes the old manifests of a repository that no tag names,
 // and that nothing which stays needs.
-func (p *Purge) purgeManifests(ctx context.Context, name string, before time.Time, losing map[string]int) error {
+func (p *Purge) purgeManifests(ctx context.Context, name string, losing map[string]int) error {
+	before := time.Now().Add(-p.Ago)
 	p.say("%s manifests for repository: %s", p.verb("Would delete", "Deleting"), name)
 	g := graph{known: map[string]*node{}}
 	for m, err := range p.Client.Manifests(ctx, name, "") {
@@ -186,7 +189,11 @@ func (p *Purge) purgeManifests(ctx context.Context, name string, before time.Tim
 		if p.DryRun {
 			tagged -= losing[m.Digest]
 		}
-		stays := tagged > 0 || !m.Updated.Before(before) || m.Updated.Before(p.Since) || !p.IncludeLocked && !m.Attributes.Removable()
+		at := m.Updated
+		if p.Retention {
+			at = m.Untagged
+		}
+		stays := tagged > 0 || !at.Before(before) || at.Before(p.Since) || !p.IncludeLocked && !m.Attributes.Removable()
 		g.known[m.Digest] = &node{Manifest: m, stays: stays}
 	}
 	nodes := slices.SortedFunc(maps.Values(g.known), func(a, b *node) int { return strings.Compare(a.Digest, b.Digest) })

@@ -362,8 +362,12 @@ func TestData_Untag(t *testing.T) {
 	s.want(http.StatusNotFound, "MANIFEST_UNKNOWN", "GET", "/v2/app/manifests/v1", nil)
 	s.want(http.StatusNotFound, "TAG_UNKNOWN", "DELETE", "/acr/v1/app/_tags/v1", nil)
 	m, err := c.GetManifestProperties(t.Context(), "app", d, nil)
-	if err != nil || time.Since(*m.Manifest.LastUpdatedOn) > time.Hour || len(m.Manifest.Tags) > 0 {
-		t.Errorf("the manifest was not updated when it lost its tag: %v", err)
+	if err != nil || time.Since(*m.Manifest.LastUpdatedOn) < time.Hour || len(m.Manifest.Tags) > 0 {
+		t.Errorf("the manifest was updated when it lost its tag: %v", err)
+	}
+	ours, err := s.data().Manifest(t.Context(), "app", d)
+	if err != nil || time.Since(ours.Manifest.Untagged) > time.Hour {
+		t.Errorf("untagged %s, %v", ours.Manifest.Untagged, err)
 	}
 }
 

@@ -55,11 +55,24 @@ func (r *Registry) created(m revision) time.Time {
 	return earlier(info.ModTime(), m.updated)
 }
 
+// untagged is when a manifest without a tag has lost its last one, or was
+// pushed without.
+func (r *Registry) untagged(name string, m revision) time.Time {
+	info, err := os.Stat(filepath.Dir(r.layout.revision(name, m.digest)))
+	if err != nil {
+		return m.updated
+	}
+	return later(info.ModTime(), m.updated)
+}
+
 // tellManifest is what lists say of a manifest.
 func (r *Registry) tellManifest(name string, v *view, m revision) (acr.Manifest, error) {
 	told := acr.Manifest{
 		Digest: m.digest.String(), Created: r.created(m).UTC(), Updated: m.updated.UTC(), Tags: v.named[m.digest],
 		Attributes: r.attributesOf(lockManifest(name, m.digest)),
+	}
+	if len(told.Tags) == 0 {
+		told.Untagged = r.untagged(name, m).UTC()
 	}
 	body, c, err := r.layout.contents(m.digest)
 	if err != nil {

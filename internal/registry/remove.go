@@ -32,10 +32,9 @@ func (r *Registry) changing(rt route, do func()) {
 	r.views.changed(rt.name)
 	after, err := r.layout.resolve(rt.name, rt.ref)
 	if before != "" && after != before {
-		// A manifest is updated when it loses a tag: that is what untagged
-		// manifests are as old as.
+		// The manifest has lost a tag: its folder says when.
 		now := time.Now()
-		_ = os.Chtimes(r.layout.revision(rt.name, before), now, now)
+		_ = os.Chtimes(filepath.Dir(r.layout.revision(rt.name, before)), now, now)
 	}
 	if err == nil && after == "" {
 		r.forget(lockTag(rt.name, rt.ref))

@@ -28,8 +28,7 @@ type tagged struct {
 	created, updated time.Time
 }
 
-// revision is a manifest of a repository. It is updated when it is pushed, and
-// when it loses a tag.
+// revision is a manifest of a repository. It is updated when it is pushed.
 type revision struct {
 	digest  digest.Digest
 	updated time.Time

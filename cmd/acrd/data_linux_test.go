@@ -19,7 +19,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	azacr "github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 )
 
@@ -139,7 +138,7 @@ func TestAzureRegistryClient(t *testing.T) {
 			if c, err = azacr.NewClient(url, cred, &azacr.ClientOptions{ClientOptions: azureOptions()}); err != nil {
 				t.Fatal(err)
 			}
-			_, err = c.UpdateTagProperties(ctx, "app", "v1", &azacr.ClientUpdateTagPropertiesOptions{Value: &azacr.TagWriteableProperties{CanDelete: to.Ptr(false)}})
+			_, err = c.UpdateTagProperties(ctx, "app", "v1", &azacr.ClientUpdateTagPropertiesOptions{Value: &azacr.TagWriteableProperties{CanDelete: new(false)}})
 			if (err == nil) != row.write {
 				t.Errorf("write: %v, want it %t", err, row.write)
 			}

@@ -64,7 +64,7 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 	var g acr.Garbage
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now
-		g, err = h.daemon.collect(ctx, acr.Collecting{GraceSeconds: int(pushAge.Seconds())})
+		g, err = h.collect(ctx, acr.Collecting{GraceSeconds: int(pushAge.Seconds())})
 		errs = append(errs, err)
 	}
 	if freed > 0 || g != (acr.Garbage{}) {

@@ -352,12 +352,8 @@ func deleteImage(ctx context.Context, s *session, c *acr.Client, text string, ye
 		return err
 	}
 	question := fmt.Sprintf("This operation will delete the manifest '%s'", image.digest)
-	for i, tag := range m.Manifest.Tags {
-		separator := ", "
-		if i == 0 {
-			separator = " and all the following images: "
-		}
-		question += fmt.Sprintf("%s'%s:%s'", separator, image.repository, tag)
+	if len(m.Manifest.Tags) > 0 {
+		question += fmt.Sprintf(" and all the following images: '%s:%s'", image.repository, strings.Join(m.Manifest.Tags, "', '"+image.repository+":"))
 	}
 	if err := confirm(s, yes, question+".\nAre you sure you want to continue? "); err != nil {
 		return err

@@ -15,7 +15,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	azacr "github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -118,7 +117,7 @@ func TestData_Repository(t *testing.T) {
 		t.Errorf("created %s, updated %s", got.CreatedOn, got.LastUpdatedOn)
 	}
 	off, err := c.UpdateRepositoryProperties(ctx, "team/app", &azacr.ClientUpdateRepositoryPropertiesOptions{
-		Value: &azacr.RepositoryWriteableProperties{CanDelete: to.Ptr(false)},
+		Value: &azacr.RepositoryWriteableProperties{CanDelete: new(false)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +272,7 @@ func TestData_Locks(t *testing.T) {
 	d := s.push("app:v1", img).String()
 	const locked = "REGISTRY_DISALLOWED_OPERATION"
 	manifests := "/v2/app/manifests/"
-	no, yes := to.Ptr(false), to.Ptr(true)
+	no, yes := new(false), new(true)
 	tag := func(p azacr.TagWriteableProperties) {
 		t.Helper()
 		if _, err := c.UpdateTagProperties(ctx, "app", "v1", &azacr.ClientUpdateTagPropertiesOptions{Value: &p}); err != nil {

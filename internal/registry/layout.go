@@ -33,15 +33,19 @@ func (l layout) repositories() string { return filepath.Join(l.dir, "repositorie
 func (l layout) repository(name string) string {
 	return filepath.Join(l.repositories(), filepath.FromSlash(name))
 }
+
 func (l layout) tags(name string) string {
 	return filepath.Join(l.repository(name), "_manifests/tags")
 }
+
 func (l layout) tag(name, tag string) string {
 	return filepath.Join(l.tags(name), tag, "current/link")
 }
+
 func (l layout) revisions(name string) string {
 	return filepath.Join(l.repository(name), "_manifests/revisions")
 }
+
 func (l layout) revision(name string, d digest.Digest) string {
 	return filepath.Join(l.revisions(name), d.Algorithm().String(), d.Encoded(), "link")
 }

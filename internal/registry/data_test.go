@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -408,8 +407,13 @@ func TestData_DeleteRepository(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	s.push("app:v1", img)
-	if got, err := remote.Image(s.ref("app:v1"), remote.WithContext(context.WithoutCancel(ctx))); err != nil || hash(t, got) != hash(t, img) {
-		t.Errorf("pushed again: %v", err)
+	s.whole("app:v1")
+	if err := os.MkdirAll(filepath.Join(s.dir, ".removed-1/_layers"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	if left, _ := filepath.Glob(filepath.Join(s.dir, ".removed-*")); len(left) > 0 {
+		t.Errorf("left by a crash: %v", left)
 	}
 }
 

@@ -116,6 +116,9 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
+	if err := sweepRemoved(dir); err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
 	redirectLogrus(o.Log)
 	refs, err := openReferrers(filepath.Join(dir, "referrers"))
 	if err != nil {

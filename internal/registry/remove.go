@@ -124,7 +124,7 @@ func (r *Registry) anyLocked(name string, v *view) *fault {
 // removeRepository removes a repository that has no manifests, unless one was
 // pushed meanwhile. What somebody is uploading to it is lost.
 func (r *Registry) removeRepository(name string) error {
-	trash, err := os.MkdirTemp(r.dir, ".removed-*")
+	trash, err := os.MkdirTemp(r.dir, removedFolders)
 	if err != nil {
 		return fmt.Errorf("remove repository %s: %w", name, err)
 	}
@@ -148,6 +148,22 @@ func (r *Registry) removeRepository(name string) error {
 		}
 	}
 	return nil
+}
+
+// removedFolders are where repositories go to be removed.
+const removedFolders = ".removed-*"
+
+// sweepRemoved removes what a crash has left of removed repositories.
+func sweepRemoved(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, removedFolders))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, folder := range left {
+		errs = append(errs, os.RemoveAll(folder))
+	}
+	return errors.Join(errs...)
 }
 
 // empty says that a repository has no manifest.

@@ -34,6 +34,7 @@ func TestScopes(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", g.Registry(http.HandlerFunc(yes)))
+	mux.Handle("/acr/v1/", g.Registry(http.HandlerFunc(yes)))
 	mux.Handle("/metrics", g.Metrics(http.HandlerFunc(yes)))
 	mux.Handle("/", g.Management(http.HandlerFunc(yes)))
 	for _, row := range []struct{ request, scopes string }{ // the owner may always
@@ -69,6 +70,11 @@ func TestScopes(t *testing.T) {
 		{"PUT /v2/app/manifests/v1", "registry-push"},
 		{"POST /v2/app/blobs/uploads/", "registry-push"},
 		{"DELETE /v2/app/manifests/v1", "registry-push"},
+		{"GET /acr/v1/_catalog", "registry-push registry-pull"},
+		{"PATCH /acr/v1/app/_tags/v1", "registry-push"},
+		{"DELETE /acr/v1/app", "registry-push"},
+		{"POST /acr/v1/_deleted/app/_tags/v1", "registry-push"},
+		{"POST /acrd/v1/registry/collect", ""},
 	} {
 		method, path, _ := strings.Cut(row.request, " ")
 		for _, s := range Scopes {

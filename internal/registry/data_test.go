@@ -346,6 +346,9 @@ func TestData_Locks(t *testing.T) {
 	s.want(http.StatusOK, "", "GET", manifests+"v1", nil)
 	repository(azacr.RepositoryWriteableProperties{CanWrite: yes, CanRead: no})
 	s.want(http.StatusMethodNotAllowed, locked, "GET", manifests+"v1", nil)
+	blob := s.blob("app", []byte("not to be read")).String()
+	s.want(http.StatusMethodNotAllowed, locked, "GET", "/v2/app/blobs/"+blob, nil)
+	s.want(http.StatusMethodNotAllowed, locked, "POST", "/v2/other/blobs/uploads/?from=app&mount="+blob, nil)
 }
 
 func TestData_Untag(t *testing.T) {

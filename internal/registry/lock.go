@@ -21,6 +21,8 @@ func (r *Registry) locked(req *http.Request, rt route) *fault {
 		return nil
 	case reads && !a.Read, !reads && !a.Write, req.Method == http.MethodDelete && !a.Delete && rt.kind != kindUpload:
 		return faultLocked
+	case rt.kind == kindUpload:
+		return r.sourceLocked(req)
 	case rt.kind != kindManifest:
 		return nil
 	}
@@ -29,6 +31,16 @@ func (r *Registry) locked(req *http.Request, rt route) *fault {
 		return r.tagLocked(req.Method, rt)
 	}
 	return r.manifestLocked(req.Method, rt.name, d)
+}
+
+// sourceLocked is locked for the repository that a blob is to be mounted from:
+// to mount is to read.
+func (r *Registry) sourceLocked(req *http.Request) *fault {
+	from := req.URL.Query().Get("from")
+	if from == "" || !nameGrammar().MatchString(from) {
+		return nil
+	}
+	return refuseUnless(r.attributesOf(lockRepository(from)).Read)
 }
 
 // tagLocked is locked for a request by tag. Whoever may not read a manifest

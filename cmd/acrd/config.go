@@ -132,8 +132,7 @@ func onPolicies(ctx context.Context, s *session, synopsis, description string, a
 	})
 }
 
-// policyNamed is one of the policies, as the commands of az tell it. For
-// quarantine az has none.
+// policyNamed is one of the policies, as the commands name it.
 func policyNamed(p *acr.Policies, name string) any {
 	switch name {
 	case "soft-delete":
@@ -141,7 +140,7 @@ func policyNamed(p *acr.Policies, name string) any {
 	case "retention":
 		return p.Retention
 	}
-	return p
+	return p.Quarantine
 }
 
 func policyTable(p *acr.Policies, name string) table {
@@ -152,8 +151,7 @@ func policyTable(p *acr.Policies, name string) table {
 	case "retention":
 		t.add(name, p.Retention.Status, strconv.Itoa(p.Retention.Days))
 	default:
-		t.head = t.head[:2]
-		t.add(name, p.Quarantine.Status)
+		t.add(name, p.Quarantine.Status, "")
 	}
 	return t
 }

@@ -140,6 +140,10 @@ func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
 		return []string{"eventgridschema", "cloudeventschemav1_0"}
 	case kind == "event-subscription" && flag == "--included-event-types":
 		return eventing.Types()
+	case kind == "event-source" && flag == "--kind":
+		return strings.Split(kindNames(), ", ")
+	case kind == "event" && flag == "--schema":
+		return []string{string(eventing.EventGridSchema), string(eventing.CloudEvents10)}
 	}
 	switch flag {
 	case "-o", "--output":
@@ -175,6 +179,13 @@ func namesFor(ctx context.Context, c *api.Client, kind, flag string) []string {
 		}
 		if kind == "event-subscription" {
 			all, _ := c.EventSubscriptions(ctx, "")
+			for _, e := range all {
+				names = append(names, e.Name)
+			}
+			return names
+		}
+		if kind == "event-source" {
+			all, _ := c.EventSources(ctx)
 			for _, e := range all {
 				names = append(names, e.Name)
 			}

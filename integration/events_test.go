@@ -456,5 +456,5 @@ func (c *clients) brokenPush(name, tag string) {
 func (c *clients) build(image string) {
 	c.Helper()
 	dir := c.folder(map[string]string{"Dockerfile": "FROM REGISTRY/base/busybox:1\nRUN echo hello > /note\n"})
-	c.succeed(c.daemon.acrd(dir, "build", "-t", image, "."))
+	c.succeed(c.acrd(dir, "build", "-t", image, "."))
 }

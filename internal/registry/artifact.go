@@ -23,6 +23,10 @@ const (
 	helmChart  = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 	// maxHelmConfig is more than helm lets a Chart.yaml have.
 	maxHelmConfig = 1 << 20
+	// maxWord is more than a name or version of a chart has, and maxTags more
+	// tags than anybody wants to be told: events have an end.
+	maxWord = 256
+	maxTags = 1000
 )
 
 // target describes a manifest as events do, and says whether it is a chart.
@@ -51,7 +55,7 @@ func (b *backend) target(ctx context.Context, name, tag, mediaType string, body 
 func (b *backend) chart(ctx context.Context, repository string, config v1.Descriptor) (name, version string) {
 	var c struct{ Name, Version string }
 	body, err := b.blob(ctx, repository, config.Digest, maxHelmConfig)
-	if err != nil || json.Unmarshal(body, &c) != nil {
+	if err != nil || json.Unmarshal(body, &c) != nil || len(c.Name) > maxWord || len(c.Version) > maxWord {
 		return "", ""
 	}
 	return c.Name, c.Version

@@ -240,7 +240,7 @@ func (r *Registry) deletion(ctx context.Context, req *http.Request, name string,
 	}
 	slices.Sort(tags)
 	t, chart := r.backend.target(ctx, name, strings.Join(tags[:min(1, len(tags))], ""), mediaType, body)
-	t.Tags = tags
+	t.Tags = tags[:min(maxTags, len(tags))]
 	what := eventing.ChartDeleted
 	if !chart {
 		what, t.Digest = eventing.ImageDeleted, d.String()

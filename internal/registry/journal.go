@@ -27,6 +27,9 @@ type Journal interface {
 }
 
 const (
+	// settleDelay lets whoever waits for a push go on first: a run has its own
+	// end to write down, and the disk does one thing after the other.
+	settleDelay = 20 * time.Millisecond
 	// settleAgain is how long it takes until what could not be settled is tried
 	// again.
 	settleAgain = time.Second
@@ -140,6 +143,11 @@ func (l *ledger) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-l.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleDelay):
 		}
 		for err := l.settle(ctx); err != nil && ctx.Err() == nil; err = l.settle(ctx) {
 			l.log.Warn("events of the registry wait", "err", err)

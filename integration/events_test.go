@@ -26,12 +26,15 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 )
 
+// azureID is what events call the registry, for receivers that expect Azure's.
+const azureID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/providers/Microsoft.ContainerRegistry/registries/acrd"
+
 // TestEvents has real clients do twenty things to the registry, and compares
 // the list of what is told. Every event must be one that Microsoft's and
 // CloudEvents' own parsers understand.
 func TestEvents(t *testing.T) {
 	need(t, "skopeo")
-	d := start(t)
+	d := start(t, "--resource-id", azureID, "--location", "westeurope")
 	types := []string{
 		eventing.ImagePushed, eventing.ImageDeleted, eventing.ChartPushed, eventing.ChartDeleted, eventing.ImageUntagged,
 		eventing.RunQueued, eventing.RunStarted, eventing.RunSucceeded, eventing.RunFailed,
@@ -137,7 +140,7 @@ func parseInGo(t *testing.T, events []delivered, host string) {
 				t.Errorf("%s: %s", err, data)
 			}
 		}
-		if *all[0].ID != e.event.ID || !all[0].EventTime.Equal(e.event.Time) || !strings.HasPrefix(*all[0].Topic, "/subscriptions/") {
+		if *all[0].ID != e.event.ID || !all[0].EventTime.Equal(e.event.Time) || *all[0].Topic != azureID {
 			t.Errorf("it is read as %s of %v: %s", *all[0].ID, all[0].EventTime, e.body)
 		}
 	}
@@ -150,7 +153,7 @@ func parseCloudEvents(t *testing.T, events []delivered) {
 		if err := json.Unmarshal(d.body, &e); err != nil {
 			t.Fatalf("%v: %s", err, d.body)
 		}
-		if e.ID != d.event.ID || e.Type != d.event.Type || *e.Subject != d.event.Subject || !e.Time.Equal(d.event.Time) || e.Source == "" {
+		if e.ID != d.event.ID || e.Type != d.event.Type || *e.Subject != d.event.Subject || !e.Time.Equal(d.event.Time) || e.Source != azureID {
 			t.Errorf("it is read as %+v: %s", e, d.body)
 		}
 	}
@@ -179,7 +182,7 @@ func required(data []byte, kind, host string) string {
 	}
 	image := strings.Contains(kind, ".Image")
 	switch {
-	case d.ID == "", d.Timestamp == "", d.Action == "", d.Location == "":
+	case d.ID == "", d.Timestamp == "", d.Action == "", d.Location != "westeurope":
 		return "no id, timestamp, action or location"
 	case d.Target.MediaType == "", d.Target.Repository == "", !strings.HasPrefix(d.Target.Digest, "sha256:"):
 		return "no mediaType, repository or digest"

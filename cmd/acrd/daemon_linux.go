@@ -51,6 +51,7 @@ type daemonOptions struct {
 	drain                 time.Duration
 	hurry                 <-chan struct{} // ends the drain
 	records               storeValues
+	identity              identity
 	subnets               string
 	cache                 control.Cache
 	limits                control.Limits

@@ -29,7 +29,7 @@ func (d *daemon) openEvents(local *secrets.Local, counts *metrics.Metrics) {
 		return &triggers.Reaction{Task: task, Intents: d.store, Tasks: d.store, Runs: d.store}
 	}}
 	d.dispatcher = &eventing.Dispatcher{
-		Store: d.store, Open: s.open, Registry: api.ResourceID, Alone: !store.Shared(d.records.url), Lease: d.records.lease,
+		Store: d.store, Open: s.open, Registry: d.identity.id, Alone: !store.Shared(d.records.url), Lease: d.records.lease,
 		DeadDelay: eventing.DefaultDeadDelay, Log: d.log,
 		Observe: func(t eventing.DestinationType, err error) { counts.Delivery(string(t), err) },
 	}
@@ -46,7 +46,7 @@ func (d *daemon) openEvents(local *secrets.Local, counts *metrics.Metrics) {
 
 // tellOf gives the API what it shows of events.
 func (d *daemon) tellOf(s *api.Server) {
-	s.Subscriptions, s.Handshake, s.Base = d.store, d.handshake, d.base()
+	s.Subscriptions, s.Handshake, s.Base, s.ResourceID = d.store, d.handshake, d.base(), d.identity.id
 	s.Deliveries = struct {
 		*store.DB
 		*eventing.Dispatcher

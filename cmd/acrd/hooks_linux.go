@@ -26,14 +26,14 @@ func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Lo
 		return string(value), err
 	}
 	d.verifier = &inbound.Verifier{
-		Sources: d.store, Queue: d.store, Secret: secret, Pushed: d.bases.Announced, Location: "local", Log: d.log,
+		Sources: d.store, Queue: d.store, Secret: secret, Pushed: d.bases.Announced, Location: d.identity.location, Log: d.log,
 		Registries: d.images(), Alone: !store.Shared(d.records.url),
 		Observe: func(k inbound.Kind, o inbound.Outcome) { counts.Notice(string(k), string(o)) },
 	}
 	receiver := &inbound.Receiver{Sources: d.store, Queue: d.store, Secret: secret, Woken: d.verifier.Wake, Log: d.log}
 	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log})
 	mux.Handle(inbound.Pattern, receiver)
-	mux.Handle(api.PublishPath, gate.Publish(&api.Publisher{Events: d.store, Registry: api.ResourceID, Log: d.log}))
+	mux.Handle(api.PublishPath, gate.Publish(&api.Publisher{Events: d.store, Registry: d.identity.id, Log: d.log}))
 }
 
 // serveHooks asks registries whether it is true what was said of them.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"time"
+
+	"acrd/internal/api"
 )
 
 // startLocal runs the daemon in this process, for the length of one command:
@@ -22,7 +24,8 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	}
 	limits := limitValues{memory: "4g", pids: 4096}
 	o := daemonOptions{
-		state: state, listen: orDefault(listen, defaultListen), slots: defaultSlots(),
+		identity: identity{api.ResourceID, api.Location},
+		state:    state, listen: orDefault(listen, defaultListen), slots: defaultSlots(),
 		log: slog.New(slog.NewTextHandler(io.Writer(s.stderr), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if o.limits, err = limits.read(); err != nil {

@@ -58,6 +58,7 @@ everything at once.`)
 	fs.StringVar(&certificate.KeyFile, "tls-key", "", "file with the certificate's key")
 	secretSources := secretFlags(fs, s)
 	records := storeFlags(fs, s.getenv)
+	id := identityFlags(fs)
 	limits := limitFlags(fs)
 	cache := cacheFlags(fs)
 	fs.BoolVar(&o.debug, "debug", false, "log what the engine does")
@@ -94,6 +95,10 @@ everything at once.`)
 		return err
 	}
 	o.records = *records
+	if err := id.check(); err != nil {
+		return err
+	}
+	o.identity = *id
 	if o.cache, err = cache.read(o.state); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -240,7 +241,7 @@ func (s *Server) saveEventSubscription(w http.ResponseWriter, r *http.Request, b
 		now.State = keptState(old)
 		err = save()
 	} else {
-		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: ourRoot, Base: s.base(r)}, save)
+		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: cmp.Or(s.ResourceID, ResourceID), Base: s.base(r)}, save)
 	}
 	if err != nil {
 		return handshakeFault(err)

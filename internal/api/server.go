@@ -73,6 +73,8 @@ type Server struct {
 	Base string
 	// Policies are those of the registry; nil has none.
 	Policies Policies
+	// ResourceID is what events call the registry; empty is the constant.
+	ResourceID string
 	// Contexts receives uploads; it is mounted below the root at /contexts.
 	Contexts http.Handler
 	// Info is what GET /version answers.

@@ -206,31 +206,28 @@ func (c *crashSite) crash(op crashOp, at int) bool {
 	c.mu.Lock()
 	c.got = nil
 	c.mu.Unlock()
-	c.arm(at)
+	if err := c.arm(at); err != nil {
+		c.t.Fatal(err)
+	}
 	failed := op.do()
-	crashed := c.idle()
+	// The last point is after all is done: at rest it may still be killed.
+	crashed := c.idle() || c.arm(0) != nil
 	if crashed {
-		if c.start(at%10 + 1); c.idle() {
+		for c.start(at%10 + 1); c.idle() || c.arm(0) != nil; c.start(0) {
 			c.again++
-			c.start(0)
-		}
-		if c.idle() {
-			c.t.Fatal("the process is gone")
 		}
 	}
-	c.arm(0)
 	c.check(op, at, failed)
 	return crashed
 }
 
 // arm has the process kill itself at a point from now on, or at none.
-func (c *crashSite) arm(at int) {
-	c.t.Helper()
+func (c *crashSite) arm(at int) error {
 	resp, err := http.Post(c.address+"/arm?at="+strconv.Itoa(at), "", nil)
 	if err != nil {
-		c.t.Fatal(err)
+		return err
 	}
-	_ = resp.Body.Close()
+	return resp.Body.Close()
 }
 
 func (c *crashSite) check(op crashOp, at int, failed error) {

@@ -94,7 +94,8 @@ func (r *Registry) reconcile(ctx context.Context, before time.Time) error {
 	return r.ledger.settle(ctx)
 }
 
-// look decides one draft, and finishes a deletion that got half way. The caller has the lane of its repository.
+// look decides one draft, and finishes a deletion that got half way. The caller
+// has the lane of its repository.
 func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 	var c change
 	if err := json.Unmarshal(d.Check, &c); err != nil {

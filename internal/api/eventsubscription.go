@@ -136,6 +136,9 @@ func isHTTP(t eventing.DestinationType) bool {
 func newEventSubscription(base string, s *eventing.Subscription) *EventSubscription {
 	p := eventProperties(s, false)
 	p.Topic, p.ProvisioningState, p.Rate, p.Why = base, s.Settled(time.Now()), s.Rate, s.Why
+	if p.ProvisioningState == eventing.Failed && s.State == eventing.AwaitingManualAction {
+		p.Why = "nobody has ended the handshake within 5 minutes"
+	}
 	return &EventSubscription{
 		ID: base + eventSubscriptionsPath + "/" + s.Name, Name: s.Name, Type: "Microsoft.EventGrid/eventSubscriptions",
 		SystemData: systemData{moment(s.Created), moment(s.Updated)}, Properties: p,

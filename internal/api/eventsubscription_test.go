@@ -360,6 +360,40 @@ func TestEventSubscriptionPollers(t *testing.T) {
 	}
 }
 
+// TestEventSubscriptionRaces has two change the same while a receiver is asked,
+// and time go by.
+func TestEventSubscriptionRaces(t *testing.T) {
+	d := newDesk(t)
+	path := subscriptions + "/sub"
+	body := func(at string) string {
+		return `{"properties": {"destination": {"endpointType": "WebHook", "properties": {"endpointUrl": "` + at + `", "insecure": true}}}}`
+	}
+	d.want(201, "PUT", path, body("https://h.example/"))
+	change := func(do func(s *eventing.Subscription)) {
+		err := d.told.ChangeSubscription(t.Context(), eventing.EventSubscription, "sub", func(s *eventing.Subscription) (*eventing.Subscription, error) {
+			do(s)
+			return s, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		change(func(s *eventing.Subscription) { s.Updated = s.Updated.Add(time.Second) })
+	}))
+	defer receiver.Close()
+	d.api.Handshake = &eventing.Handshake{Subscriptions: d.told, Client: func(eventing.Destination) (*http.Client, error) { return receiver.Client(), nil }}
+	d.want(409, "PUT", path, body(receiver.URL), "try again")
+	d.want(200, "GET", path, ``, "h.example", "Succeeded")
+	change(func(s *eventing.Subscription) {
+		s.State, s.Validation = eventing.AwaitingManualAction, &eventing.Validation{Token: "t", URL: "u", Until: time.Now()}
+	})
+	d.want(200, "GET", path, ``, `"provisioningState":"Failed"`, `"why":"nobody has ended the handshake`)
+	if text := d.want(200, "POST", path+"/getFullUrl", ``); strings.Contains(text, "validationUrl") {
+		t.Errorf("an address that is of no use: %s", text)
+	}
+}
+
 // TestEventSubscriptionQuota has as many as there may be.
 func TestEventSubscriptionQuota(t *testing.T) {
 	d := newDesk(t)

@@ -45,13 +45,25 @@ func (h *Handshake) accept(ctx context.Context, name, token string, rate int) er
 	if h.agree(token, rate) {
 		return nil
 	}
+	// Anybody may ask: who has no token costs no more than a look.
+	s, err := h.Subscriptions.Subscription(ctx, EventSubscription, name)
+	if err != nil {
+		return err
+	}
+	if !s.awaits(token) {
+		return ErrNotFound
+	}
 	return h.acceptStored(ctx, name, token, rate)
+}
+
+func (s *Subscription) awaits(token string) bool {
+	return s.Validation != nil && subtle.ConstantTimeCompare([]byte(s.Validation.Token), []byte(token)) == 1
 }
 
 func (h *Handshake) acceptStored(ctx context.Context, name, token string, rate int) error {
 	return h.Subscriptions.ChangeSubscription(ctx, EventSubscription, name, func(s *Subscription) (*Subscription, error) {
 		switch {
-		case s == nil || s.Validation == nil || subtle.ConstantTimeCompare([]byte(s.Validation.Token), []byte(token)) == 0:
+		case s == nil || !s.awaits(token):
 			return nil, ErrNotFound
 		case !time.Now().Before(s.Validation.Until):
 			return nil, errTooLate

@@ -194,7 +194,8 @@ func (q *queue) written(st settled) {
 		q.window.forget(it)
 	}
 	if st.due {
-		q.stale, q.retries = true, true
+		q.look()
+		q.retries = true
 	}
 	if !st.next.IsZero() && !q.sub.Ordered {
 		q.retries = true

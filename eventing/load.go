@@ -17,6 +17,9 @@ func (q *queue) load(ctx context.Context, now time.Time) error {
 	if !q.stale || q.window.half() || q.inFlight+q.unsettled >= maxUnsettled {
 		return nil
 	}
+	if q.after == 0 {
+		q.rang = false
+	}
 	all := true
 	if q.retries && !q.sub.Ordered {
 		var err error
@@ -40,10 +43,8 @@ func (q *queue) load(ctx context.Context, now time.Time) error {
 		q.after = last
 	case len(rows) == windowEvents:
 		q.after = rows[len(rows)-1].Event
-	case q.after > 0: // and now those with lower numbers that have come since
-		q.after = 0
 	default:
-		q.stale = !all
+		q.after, q.stale = 0, q.rang || !all
 	}
 	return nil
 }
@@ -210,6 +211,7 @@ func (q *queue) release(ctx context.Context, now time.Time) error {
 		delete(q.window.blocked, id)
 	}
 	q.window.drop()
-	q.stale, q.after = true, 0
+	q.look()
+	q.after = 0
 	return nil
 }

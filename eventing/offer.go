@@ -40,12 +40,12 @@ func (o *offer) take() (items []*item, missed bool) {
 func (q *queue) takeOffer() {
 	items, missed := q.offer.take()
 	if q.stale || q.window == nil || q.sub.Ordered || missed {
-		q.stale = true
+		q.look()
 		return
 	}
 	for _, it := range items {
 		if q.window.full() {
-			q.stale = true
+			q.look()
 			return
 		}
 		if q.window.known[it.key()] == nil {

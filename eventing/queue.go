@@ -35,6 +35,7 @@ type queue struct {
 	unsettled int
 	lanesRead bool
 	stale     bool      // there may be rows that were not read
+	rang      bool      // and some may be before those that are read now
 	retries   bool      // there may be rows that wait for their time
 	after     int64     // how far the others were read
 	next      time.Time // when the first row that waits is due; zero: not known, or none
@@ -91,7 +92,7 @@ func (q *queue) serve(ctx context.Context) {
 		case <-quit:
 			quit = nil
 		case <-q.wake:
-			q.stale = true
+			q.look()
 		case <-q.offer.bell:
 			q.takeOffer()
 		case r := <-q.changed:
@@ -153,9 +154,12 @@ func (q *queue) become(r *Subscriber) {
 		q.window.drop()
 		q.after, q.lanesRead = 0, false
 	}
-	q.stale = true
+	q.look()
 	q.tellLetters()
 }
+
+// look makes the queue be read, from its beginning.
+func (q *queue) look() { q.stale, q.rang = true, true }
 
 func (q *queue) closeSinks() {
 	if q.sink != nil {

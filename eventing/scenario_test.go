@@ -331,3 +331,49 @@ func TestRate(t *testing.T) {
 		same(t, "attempts", r.since(start), strings.Fields("0s 10s 20s 30s 40s"))
 	})
 }
+
+// TestOutage has a receiver that is down for 90 s, beside one that is not.
+// Nothing is lost, what has waited arrives within a minute, and the other
+// notices nothing.
+func TestOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		var on atomic.Bool
+		on.Store(true)
+		r := b.subscribe(eventing.Subscription{Name: "sick"}, func(d eventing.Delivery) error {
+			if on.Load() {
+				return nil
+			}
+			return status(0, eventing.SocketError)(d)
+		})
+		well := b.subscribe(eventing.Subscription{Name: "well"}, nil)
+		start := time.Now()
+		for i := range 720 { // 3 minutes
+			on.Store(i < 120 || i >= 480)
+			b.publish(fmt.Sprint("e-", i))
+			rest(250 * time.Millisecond)
+		}
+		for i, got := range well.got {
+			if late := got.at.Sub(start) - time.Duration(i)*250*time.Millisecond; late > 50*time.Millisecond {
+				t.Fatalf("event %d was %v late for the one that is well", i, late)
+			}
+		}
+		last := map[string]time.Time{}
+		for _, got := range r.got {
+			last[got.ids] = got.at
+		}
+		same(t, "events that arrived", []int{len(last), len(well.got)}, []int{720, 720})
+		back := start.Add(2 * time.Minute)
+		for id, at := range last {
+			if at.After(back) && at.Sub(back) > time.Minute && idNumber(id) < 480 {
+				t.Errorf("%s arrived %v after the receiver was back", id, at.Sub(back))
+			}
+		}
+		same(t, "dead letters", b.dead("sick"), nil)
+	})
+}
+
+func idNumber(id string) int {
+	var n int
+	_, _ = fmt.Sscanf(id, "e-%d", &n)
+	return n
+}

@@ -2,6 +2,7 @@ package eventing
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -17,9 +18,6 @@ func (q *queue) load(ctx context.Context, now time.Time) error {
 	if !q.stale || q.window.half() || q.inFlight+q.unsettled >= maxUnsettled {
 		return nil
 	}
-	if q.after == 0 {
-		q.rang = false
-	}
 	all := true
 	if q.retries && !q.sub.Ordered {
 		var err error
@@ -31,20 +29,21 @@ func (q *queue) load(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	last, err := q.fill(ctx, q.unblocked(rows))
+	free := q.unblocked(rows)
+	n, err := q.fill(ctx, free)
 	if err != nil {
 		return err
 	}
 	if q.sub.Ordered {
 		q.window.sort()
 	}
-	switch {
-	case last > 0: // there is no room for the next one
-		q.after = last
-	case len(rows) == windowEvents:
+	if n < len(free) { // there was no room for the rest
+		rows = free[:n]
+	} else if len(rows) < windowEvents {
+		q.stale = !all
+	}
+	if len(rows) > 0 {
 		q.after = rows[len(rows)-1].Event
-	default:
-		q.after, q.stale = 0, q.rang || !all
 	}
 	return nil
 }
@@ -56,8 +55,8 @@ func (q *queue) loadRetries(ctx context.Context, now time.Time) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	last, err := q.fill(ctx, rows)
-	if err != nil || last != 0 || len(rows) == limit {
+	n, err := q.fill(ctx, rows)
+	if err != nil || n < len(rows) || n == limit {
 		return false, err
 	}
 	q.next, err = q.Store.NextDue(ctx, q.sub.Seq, now)
@@ -94,37 +93,28 @@ func (q *queue) unblocked(rows []Queued) []Queued {
 // fillChunk is how many events are read at a time. Each may have a megabyte.
 const fillChunk = 32
 
-// fill puts rows into the window, with their events. If there was no room for
-// all, last is the last one's number (-1: none had room).
-func (q *queue) fill(ctx context.Context, rows []Queued) (last int64, err error) {
-	var news []Queued
-	for _, r := range rows {
-		if q.window.known[r.key()] == nil {
-			news = append(news, r)
-		}
-	}
-	for len(news) > 0 {
+// fill puts rows into the window, with their events, and says how many of the
+// first are in it then.
+func (q *queue) fill(ctx context.Context, rows []Queued) (int, error) {
+	for n := 0; n < len(rows); {
 		if q.window.full() {
-			return cmpLast(q.window), nil
+			return n, nil
 		}
-		chunk := news[:min(fillChunk, len(news))]
-		news = news[len(chunk):]
+		chunk := rows[n:min(n+fillChunk, len(rows))]
 		if err := q.fillSome(ctx, chunk); err != nil {
-			return 0, err
+			return n, err
 		}
+		n += len(chunk)
 	}
-	return 0, nil
-}
-
-func cmpLast(w *window) int64 {
-	if len(w.ready) == 0 {
-		return -1
-	}
-	return w.ready[len(w.ready)-1].Event
+	return len(rows), nil
 }
 
 func (q *queue) fillSome(ctx context.Context, rows []Queued) error {
 	q.swept = time.Time{} // they may be too old
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r Queued) bool { return q.window.known[r.key()] != nil })
+	if len(rows) == 0 {
+		return nil
+	}
 	wanted := make([]int64, len(rows))
 	for i := range rows {
 		wanted[i] = rows[i].Event
@@ -212,6 +202,5 @@ func (q *queue) release(ctx context.Context, now time.Time) error {
 	}
 	q.window.drop()
 	q.look()
-	q.after = 0
 	return nil
 }

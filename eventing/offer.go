@@ -13,11 +13,16 @@ type offer struct {
 	mu     sync.Mutex // guards what follows
 	items  []*item
 	missed bool // there are more
+	first  int64
 }
 
-// add copies nothing if there is no room: those rows are read, then.
+// add takes rows in the order of their events. It keeps none if there is no
+// room: those are read, then.
 func (o *offer) add(items []*item) {
 	o.mu.Lock()
+	if first := items[0].Event; o.first == 0 || first < o.first {
+		o.first = first
+	}
 	if o.missed = o.missed || len(o.items)+len(items) > windowEvents; !o.missed {
 		o.items = append(o.items, items...)
 	}
@@ -28,29 +33,37 @@ func (o *offer) add(items []*item) {
 	}
 }
 
-func (o *offer) take() (items []*item, missed bool) {
+// take returns the number of the first event of all that were offered, too.
+func (o *offer) take() (items []*item, first int64, missed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	items, missed = o.items, o.missed
-	o.items, o.missed = nil, false
-	return items, missed
+	items, first, missed = o.items, o.first, o.missed
+	o.items, o.first, o.missed = nil, 0, false
+	return items, first, missed
 }
 
 // takeOffer fills the window with what was offered, if nothing is before it.
 func (q *queue) takeOffer() {
-	items, missed := q.offer.take()
+	items, first, missed := q.offer.take()
+	if first == 0 {
+		return
+	}
+	if first <= q.after {
+		q.look() // its transaction was slower than that of a later one
+	}
 	if q.stale || q.window == nil || q.sub.Ordered || missed {
-		q.look()
+		q.stale = true
 		return
 	}
 	for _, it := range items {
 		if q.window.full() {
-			q.look()
+			q.stale = true
 			return
 		}
 		if q.window.known[it.key()] == nil {
 			q.window.add(it)
 		}
+		q.after = it.Event
 	}
 }
 

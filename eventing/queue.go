@@ -35,9 +35,8 @@ type queue struct {
 	unsettled int
 	lanesRead bool
 	stale     bool      // there may be rows that were not read
-	rang      bool      // and some may be before those that are read now
 	retries   bool      // there may be rows that wait for their time
-	after     int64     // how far the others were read
+	after     int64     // the number up to which the others were read
 	next      time.Time // when the first row that waits is due; zero: not known, or none
 	broken    time.Time // the store fails: when to ask again
 	swept     time.Time // when expire has looked at all
@@ -152,14 +151,15 @@ func (q *queue) become(r *Subscriber) {
 	}
 	if was.Ordered != r.Ordered && q.window != nil {
 		q.window.drop()
-		q.after, q.lanesRead = 0, false
+		q.lanesRead = false
 	}
 	q.look()
 	q.tellLetters()
 }
 
-// look makes the queue be read, from its beginning.
-func (q *queue) look() { q.stale, q.rang = true, true }
+// look makes the queue be read from its beginning: something may have come that
+// is older than what was read.
+func (q *queue) look() { q.stale, q.after = true, 0 }
 
 func (q *queue) closeSinks() {
 	if q.sink != nil {

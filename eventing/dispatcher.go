@@ -59,6 +59,9 @@ const (
 	idleEvery = time.Minute
 	// gaugeEvery is how often queues are counted, and old subscriptions removed.
 	gaugeEvery = 10 * time.Second
+	// keptDead is how many dead letters of a subscription are remembered, beside
+	// those that are still to be written.
+	keptDead = 10_000
 	// farewell is what deliveries under way get when the daemon stops.
 	farewell = 3 * time.Second
 )
@@ -336,6 +339,13 @@ func (s *serving) measure(ctx context.Context) error {
 		}
 		if s.queues[seq] != nil && depth.Events > cmp.Or(s.Backlog, DefaultBacklog) {
 			if err := s.overflow(ctx, seq); err != nil {
+				return err
+			}
+		}
+	}
+	for seq, q := range s.queues {
+		if q.died.Swap(false) {
+			if err := s.Store.TrimDead(ctx, seq, keptDead); err != nil {
 				return err
 			}
 		}

@@ -91,7 +91,7 @@ func (q *queue) decide(st *Settlement, it *item, failure *DeliveryError, now tim
 	v := q.sub.judge(&tried, failure, now, q.jitter)
 	if v.answer == AnswerDead {
 		st.Dead = append(st.Dead, q.dead(tried, v.reason, now))
-		q.tellDead(v.reason, 1)
+		q.tellDead(v.reason, 1, now)
 		return time.Time{}
 	}
 	tried.Next = now.Add(v.after).Truncate(time.Microsecond)
@@ -118,9 +118,18 @@ func (q *queue) dead(tried Queued, reason Reason, now time.Time) DeadLetter {
 	return DeadLetter{Queued: tried, Reason: reason, At: now, Due: q.deadDue(q.sub, now)}
 }
 
-func (q *queue) tellDead(reason Reason, events int) {
-	q.Log.Warn("events could not be delivered", "subscription", q.sub.Name, "reason", string(reason), "events", events, "dead-letter", q.sub.DeadLetter != nil)
+// tellDead logs what has died, at most once in a while.
+func (q *queue) tellDead(reason Reason, events int, now time.Time) {
+	q.died.Store(true)
+	q.untold += events
+	if now.Sub(q.told) < tellEvery {
+		return
+	}
+	q.Log.Warn("events could not be delivered", "subscription", q.sub.Name, "reason", string(reason), "events", q.untold, "dead-letter", q.sub.DeadLetter != nil)
+	q.told, q.untold = now, 0
 }
+
+const tellEvery = 10 * time.Second
 
 // remember adds the attempt to the history.
 func (q *queue) remember(st *Settlement, r result, failure *DeliveryError, next, now time.Time) {

@@ -161,7 +161,7 @@ func (q *queue) expire(now time.Time) {
 		st.Dead = append(st.Dead, q.dead(it.Queued, TooOld, now))
 	}
 	q.settle(st, old, false)
-	q.tellDead(TooOld, len(old))
+	q.tellDead(TooOld, len(old), now)
 }
 
 // probe finds something to try an endpoint with whose probation is over, even

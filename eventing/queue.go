@@ -21,6 +21,7 @@ type queue struct {
 	settled chan settled            // the settler
 	current atomic.Pointer[Subscriber]
 	lost    atomic.Bool // somebody else has the queue
+	died    atomic.Bool // there are new dead letters
 	letters chan struct{}
 	offer   offer
 
@@ -40,6 +41,8 @@ type queue struct {
 	next      time.Time // when the first row that waits is due; zero: not known, or none
 	broken    time.Time // the store fails: when to ask again
 	swept     time.Time // when expire has looked at all
+	told      time.Time // when the log was told of dead letters
+	untold    int       // how many have come since
 	pace      pace
 }
 

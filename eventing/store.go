@@ -59,6 +59,9 @@ type Store interface {
 	DueDead(ctx context.Context, subscription int64, limit int) ([]DeadLetter, error)
 	// BuryDead says that they are, or never will be.
 	BuryDead(ctx context.Context, owner string, subscription int64, letters []int64) error
+	// TrimDead forgets all but the newest of a subscription's dead letters that
+	// need not be written.
+	TrimDead(ctx context.Context, subscription int64, keep int) error
 	// LastSlot is where the history of a subscription has got to.
 	LastSlot(ctx context.Context, subscription int64) (int, error)
 

@@ -97,3 +97,15 @@ func (db *DB) RemoveDead(ctx context.Context, age time.Duration) error {
 		return nil
 	})
 }
+
+// TrimDead implements eventing.Store.
+func (db *DB) TrimDead(ctx context.Context, subscription int64, keep int) error {
+	last, err := db.numbers(ctx, "count dead letters", "SELECT seq FROM event_dead WHERE subscription = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2", subscription, keep)
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	return db.change(ctx, "trim dead letters", func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM event_dead WHERE subscription = $1 AND seq <= $2 AND due_at = 0", subscription, last[0])
+		return err
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"acrd/eventing"
@@ -251,19 +252,16 @@ func insertRows(ctx context.Context, t *tx, into, kinds string, rows [][]any) er
 	if len(rows) == 0 {
 		return nil
 	}
-	values := ""
+	var values []string
 	for i, k := range kinds {
-		if i > 0 {
-			values += ", "
-		}
+		value := fmt.Sprintf("l.value ->> %d", i)
 		if k == 'N' {
-			values += fmt.Sprintf("CAST(l.value ->> %d AS BIGINT)", i)
-		} else {
-			values += fmt.Sprintf("l.value ->> %d", i)
+			value = "CAST(" + value + " AS BIGINT)"
 		}
+		values = append(values, value)
 	}
 	// WHERE TRUE tells SQLite that ON is not of a join.
-	_, err := t.exec(ctx, "INSERT INTO "+into+" SELECT "+values+" FROM {rows(}$1{)} l WHERE TRUE ON CONFLICT DO NOTHING", jsonOf(rows))
+	_, err := t.exec(ctx, "INSERT INTO "+into+" SELECT "+strings.Join(values, ", ")+" FROM {rows(}$1{)} l WHERE TRUE ON CONFLICT DO NOTHING", jsonOf(rows))
 	return err
 }
 

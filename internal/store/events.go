@@ -72,10 +72,12 @@ func (db *DB) SettleEvents(ctx context.Context, ids ...string) error {
 	})
 }
 
-// RemoveEvents forgets events that are older than age, settled or not.
+// RemoveEvents forgets events that are older than age, settled or not, unless
+// somebody is still to be told.
 func (db *DB) RemoveEvents(ctx context.Context, age time.Duration) error {
 	return db.change(ctx, "remove events", func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, "DELETE FROM events WHERE time < {now} - $1", age.Microseconds())
+		_, err := t.exec(ctx, `DELETE FROM events WHERE time < {now} - $1
+			AND seq NOT IN (SELECT event FROM event_queue) AND seq NOT IN (SELECT event FROM event_dead WHERE due_at > 0)`, age.Microseconds())
 		return err
 	})
 }

@@ -65,6 +65,13 @@ func (db *DB) FindEvent(ctx context.Context, id string) (*eventing.Stored, error
 
 // EventsSince implements eventing.Store.
 func (db *DB) EventsSince(ctx context.Context, since time.Time, after int64, limit int) ([]eventing.Stored, error) {
+	if after == 0 { // what is older need not be read
+		var first sql.NullInt64
+		if err := db.one(ctx, "first event", "SELECT min(seq) FROM events WHERE time >= $1", []any{micros(since)}, &first); err != nil || !first.Valid {
+			return nil, err
+		}
+		after = first.Int64 - 1
+	}
 	return db.storedEvents(ctx, "WHERE seq > $1 AND time >= $2 ORDER BY seq LIMIT $3", after, micros(since), limit)
 }
 

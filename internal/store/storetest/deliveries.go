@@ -276,6 +276,20 @@ func overflow(t *testing.T, db *store.DB) {
 	if got := eventsOf(due(t, db, eventing.Cursor{Subscription: a}, time.Now())); len(got) != 8 || got[0] != seqs[0] {
 		t.Errorf("after one came back: %v", got)
 	}
+	for range 2 {
+		if err := db.TrimDead(t.Context(), a, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := db.DeadLetters(t.Context(), eventing.EventSubscription, "a", 10); err != nil || len(left) != 3 {
+		t.Errorf("%d dead letters (%v), want the 3 that are still to be written", len(left), err)
+	}
+	if err := db.RemoveEvents(t.Context(), -time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := db.Stored(t.Context(), seqs); err != nil || len(left) != 10 {
+		t.Errorf("%d events (%v) are left, want those that somebody waits for", len(left), err)
+	}
 	since, err := db.EventsSince(t.Context(), time.Now().Add(-time.Hour), seqs[7], 10)
 	if err != nil || len(since) != 2 {
 		t.Errorf("events since: %v, %v", since, err)

@@ -142,7 +142,7 @@ func (s *Subscription) active() bool {
 }
 
 func (s *serving) loop(ctx context.Context) {
-	every := lookEvery
+	every := min(lookEvery, s.Lease/3)
 	if s.Alone {
 		every = lookAlone
 	}
@@ -156,15 +156,19 @@ func (s *serving) loop(ctx context.Context) {
 		}
 		if err != nil {
 			s.Log.Warn("events are not passed on", "err", err)
+			if !s.Alone && time.Since(s.renewed) > s.Lease { // others may have the queues by now
+				s.keep(nil)
+			}
 			rung, more = nil, false
 		}
 		if more {
 			continue
 		}
-		timer.Reset(every)
+		wait := every
 		if err != nil {
-			timer.Reset(lookEvery)
+			wait = min(every, lookEvery)
 		}
+		timer.Reset(wait)
 		select {
 		case <-rung:
 			s.rest(ctx)
@@ -262,9 +266,6 @@ func (s *serving) lease(ctx context.Context) error {
 	}
 	held, err := s.Store.TakeQueues(ctx, s.owner, s.Lease, s.Alone)
 	if err != nil {
-		if !s.Alone && now.Sub(s.renewed) > s.Lease { // others may have them by now
-			s.keep(nil)
-		}
 		return err
 	}
 	s.renewed, s.renew = now, now.Add(s.Lease/3)

@@ -233,7 +233,7 @@ func (s *serving) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.subscribers = s.subscribers[:0]
+	s.subscribers = make([]subscriber, 0, len(all)) // queues have those of before
 	for _, r := range all {
 		m, err := r.Matcher()
 		if err != nil {

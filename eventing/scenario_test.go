@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -121,8 +122,11 @@ func TestIsolation(t *testing.T) {
 
 func TestOrdered(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
+		var mu sync.Mutex // guards bad
 		bad := map[string]int{"a-1": 3, "b-0": 1}
 		r := b.subscribe(eventing.Subscription{Ordered: true}, func(d eventing.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if id := d.Events[0].ID; bad[id] > 0 {
 				bad[id]--
 				return status(500, eventing.Aborted)(d)

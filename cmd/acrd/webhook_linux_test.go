@@ -134,10 +134,14 @@ func TestWebhookLife(t *testing.T) {
 		}
 	}
 	for _, row := range [][2]string{
-		{"soft-delete show", `^POLICY +STATUS +DAYS\nsoft-delete +disabled +7\n$`}, {"soft-delete update --status enabled --days 30 --yes", `soft-delete +enabled +30`},
-		{"soft-delete show -o json", `(?s)^\{.*"retentionDays": 30,\s+"status": "enabled"`}, {"soft-delete update --days 91", `It is a number of days, 1 to 90`},
-		{"soft-delete update", `give --status or --days`}, {"retention update --days 0 --type untaggedmanifests", `retention +disabled +0`},
-		{"retention update --status enabled -r x", `retention +enabled +0`}, {"retention update --status enabled --type all", `want UntaggedManifests`},
+		{"soft-delete show", `^POLICY +STATUS +DAYS\nsoft-delete +disabled +7\n$`},
+		{"soft-delete update --status enabled --days 30 --yes", `soft-delete +enabled +30`},
+		{"soft-delete show -o json", `(?s)^\{.*"retentionDays": 30,\s+"status": "enabled"`},
+		{"soft-delete update --days 91", `It is a number of days, 1 to 90`},
+		{"soft-delete update", `give --status or --days`},
+		{"retention update --days 0 --type untaggedmanifests", `retention +disabled +0`},
+		{"retention update --status enabled -r x", `retention +enabled +0`},
+		{"retention update --status enabled --type all", `want UntaggedManifests`},
 	} {
 		_, out, errs := d.acrd(append([]string{"config"}, strings.Fields(row[0])...)...)
 		if !regexp.MustCompile(row[1]).MatchString(errs + out) {

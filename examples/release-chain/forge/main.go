@@ -16,7 +16,6 @@ import (
 	"encoding/base64"
 	"flag"
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/cgi"
 	"os"
@@ -39,7 +38,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := f.serve(ctx, *listen, *files); err != nil {
-		log.Fatalln("forge:", err) //nolint:gocritic // nothing to clean up
+		fmt.Fprintln(os.Stderr, "forge:", err)
+		stop()
+		os.Exit(1)
 	}
 }
 
@@ -103,7 +104,7 @@ func (f *forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := f.tell(context.WithoutCancel(r.Context())); err != nil {
-		log.Println("webhook:", err)
+		fmt.Fprintln(os.Stderr, "webhook:", err)
 	}
 }
 
@@ -124,6 +125,6 @@ func (f *forge) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log.Println("told of a push:", resp.Status)
+	fmt.Println("told of a push:", resp.Status)
 	return resp.Body.Close()
 }

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -20,7 +20,8 @@ func main() {
 	listen := flag.String("listen", "localhost:5083", "where to be told")
 	flag.Parse()
 	server := &http.Server{Addr: *listen, Handler: http.HandlerFunc(receive), ReadHeaderTimeout: 10 * time.Second}
-	log.Fatalln("inbox:", server.ListenAndServe())
+	fmt.Fprintln(os.Stderr, "inbox:", server.ListenAndServe())
+	os.Exit(1)
 }
 
 func receive(w http.ResponseWriter, r *http.Request) {

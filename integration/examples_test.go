@@ -200,6 +200,7 @@ func typed(t *testing.T, d *daemon, dir string, commands []typedCommand) {
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what is in the background ends too
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second // what it has left in the background may hold the output open
 	cmd.Dir, cmd.Env = dir, append(d.environment(), append(goEnvironment(t), "PATH="+built+string(os.PathListSeparator)+os.Getenv("PATH"))...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -25,8 +25,13 @@ func (t *Trimmer) Ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.timer == nil {
-		t.timer = time.AfterFunc(Pause, debug.FreeOSMemory)
+		t.timer = time.AfterFunc(Pause, trim)
 		return
 	}
 	t.timer.Reset(Pause)
+}
+
+func trim() {
+	debug.FreeOSMemory()
+	dropProgram()
 }

@@ -20,6 +20,7 @@ import (
 	"acrd/internal/buildkit/control"
 	"acrd/steps"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -151,7 +152,7 @@ func brokenConnection(err error) bool {
 			return true
 		}
 	}
-	return status.Code(err) == codes.Unavailable
+	return status.Code(err) == codes.Unavailable || errdefs.IsUnavailable(err)
 }
 
 // reaped waits until nothing is left of what a dead child had: the next one

@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -221,6 +222,9 @@ func startError(logFile string, cause error) error {
 	}
 	reason = strings.TrimPrefix(reason, "runc run failed: ")
 	reason = strings.TrimPrefix(reason, "unable to start container process: ")
+	if full := syscall.ENOSPC.Error(); strings.HasSuffix(reason, ": "+full) {
+		reason = full // and not where
+	}
 	return &StartError{Code: startCode(reason), Reason: reason}
 }
 

@@ -134,21 +134,12 @@ func showEventSubscription(ctx context.Context, s *session, args []string) error
 
 // onEventSubscription is a command about one, which it names.
 func onEventSubscription(ctx context.Context, s *session, synopsis, description string, args []string, define func(*pflag.FlagSet), do func(c *connection, name string, o *output) error) error {
-	fs := newFlags(s, synopsis, description)
-	name := nameFlag(fs, "name of the event subscription")
-	if define != nil {
-		define(fs)
-	}
-	sourceFlag(fs)
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error { return do(c, *name, f.output) })
+	return onNamed(ctx, s, "event subscription", synopsis, description, args, func(fs *pflag.FlagSet) {
+		if define != nil {
+			define(fs)
+		}
+		sourceFlag(fs)
+	}, do)
 }
 
 // sourceFlag is az's for the registry.

@@ -65,6 +65,42 @@ func (f *resourceFlags) with(ctx context.Context, s *session, do func(c *connect
 	return conn.during(ctx, func() error { return do(conn) })
 }
 
+// onNamed is a command about one resource, which -n names. What defines its own
+// flags may be nil.
+func onNamed(ctx context.Context, s *session, what, synopsis, description string, args []string, define func(*pflag.FlagSet), do func(c *connection, name string, o *output) error) error {
+	fs := newFlags(s, synopsis, description)
+	name := nameFlag(fs, "name of the "+what)
+	if define != nil {
+		define(fs)
+	}
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	if err := required("--name", *name); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error { return do(c, *name, f.output) })
+}
+
+// onAll is a command that lists resources.
+func onAll[T any](ctx context.Context, s *session, synopsis, description string, args []string, list func(context.Context, *connection) ([]T, error), show func(...T) table) error {
+	fs := newFlags(s, synopsis, description)
+	var f resourceFlags
+	f.define(fs, s)
+	if _, err := parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	return f.with(ctx, s, func(c *connection) error {
+		all, err := list(ctx, c)
+		if err != nil {
+			return err
+		}
+		return f.output.print(s, all, show(all...))
+	})
+}
+
 // required refuses a flag that was not given.
 func required(flags ...string) error {
 	for i := 0; i < len(flags); i += 2 {
@@ -139,19 +175,9 @@ func showTask(ctx context.Context, s *session, args []string) error {
 }
 
 func listTasks(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "task list [FLAGS]", "List all tasks.")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		all, err := c.Tasks(ctx)
-		if err != nil {
-			return err
-		}
-		return f.output.print(s, all, taskTable(all...))
-	})
+	return onAll(ctx, s, "task list [FLAGS]", "List all tasks.", args, func(ctx context.Context, c *connection) ([]*api.Task, error) {
+		return c.Tasks(ctx)
+	}, taskTable)
 }
 
 func deleteTask(ctx context.Context, s *session, args []string) error {

@@ -33,38 +33,18 @@ func taskRunTable(all ...*api.TaskRun) table {
 }
 
 func listTaskRuns(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "taskrun list [FLAGS]", "List all task runs.")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		all, err := c.TaskRuns(ctx)
-		if err != nil {
-			return err
-		}
-		return f.output.print(s, all, taskRunTable(all...))
-	})
+	return onAll(ctx, s, "taskrun list [FLAGS]", "List all task runs.", args, func(ctx context.Context, c *connection) ([]*api.TaskRun, error) {
+		return c.TaskRuns(ctx)
+	}, taskRunTable)
 }
 
 func showTaskRun(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "taskrun show -n NAME [FLAGS]", "Show a task run.")
-	name := nameFlag(fs, "name of the task run")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		t, err := c.TaskRun(ctx, *name)
+	return onNamed(ctx, s, "task run", "taskrun show -n NAME [FLAGS]", "Show a task run.", args, nil, func(c *connection, name string, o *output) error {
+		t, err := c.TaskRun(ctx, name)
 		if err != nil {
 			return err
 		}
-		return f.output.print(s, t, taskRunTable(t))
+		return o.print(s, t, taskRunTable(t))
 	})
 }
 

@@ -157,20 +157,7 @@ given replace all there were.`)
 
 // onWebhook is a command about a webhook, which it names.
 func onWebhook(ctx context.Context, s *session, synopsis, description string, args []string, define func(*pflag.FlagSet), do func(c *connection, name string, o *output) error) error {
-	fs := newFlags(s, synopsis, description)
-	name := nameFlag(fs, "name of the webhook")
-	if define != nil {
-		define(fs)
-	}
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error { return do(c, *name, f.output) })
+	return onNamed(ctx, s, "webhook", synopsis, description, args, define, do)
 }
 
 func showWebhook(ctx context.Context, s *session, args []string) error {
@@ -184,19 +171,9 @@ func showWebhook(ctx context.Context, s *session, args []string) error {
 }
 
 func listWebhooks(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "webhook list [FLAGS]", "List all webhooks.")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		all, err := c.Webhooks(ctx)
-		if err != nil {
-			return err
-		}
-		return f.output.print(s, all, webhookTable(all...))
-	})
+	return onAll(ctx, s, "webhook list [FLAGS]", "List all webhooks.", args, func(ctx context.Context, c *connection) ([]*api.Webhook, error) {
+		return c.Webhooks(ctx)
+	}, webhookTable)
 }
 
 func deleteWebhook(ctx context.Context, s *session, args []string) error {

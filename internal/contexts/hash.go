@@ -55,44 +55,58 @@ type reading struct {
 	began time.Time
 }
 
-// read hashes one file, a second time if it changed in the first.
+// read hashes one file, a second time if its state changed in the first. A
+// file that gets another name somewhere, or loses one, changes its state too:
+// what reads alike twice did not change.
 func (p *Packed) read(ctx context.Context, root *os.Root, name string) (reading, error) {
-	for range 2 {
-		r, err := p.readOnce(ctx, root, name)
-		if !errors.As(err, new(*ChangedError)) {
-			return r, err
-		}
+	first, still, err := p.readOnce(ctx, root, name)
+	if still || err != nil && !errors.As(err, new(*ChangedError)) {
+		return first, err
 	}
-	return reading{}, &ChangedError{Path: name}
-}
-
-func (p *Packed) readOnce(ctx context.Context, root *os.Root, name string) (reading, error) {
-	if err := context.Cause(ctx); err != nil {
-		return reading{}, err
-	}
-	r := reading{began: time.Now()}
-	f, err := p.open(root, name)
+	second, still, err := p.readOnce(ctx, root, name)
 	if err != nil {
 		return reading{}, err
 	}
+	if !still && !first.like(second) {
+		return reading{}, &ChangedError{Path: name}
+	}
+	return second, nil
+}
+
+// like reports whether two readings found the same file with the same content.
+func (r reading) like(other reading) bool {
+	return r.info != nil && os.SameFile(r.info, other.info) && r.info.ModTime().Equal(other.info.ModTime()) &&
+		r.info.Size() == other.info.Size() && r.sum == other.sum
+}
+
+// readOnce hashes one file, and reports whether it kept still meanwhile.
+func (p *Packed) readOnce(ctx context.Context, root *os.Root, name string) (r reading, still bool, err error) {
+	if err := context.Cause(ctx); err != nil {
+		return reading{}, false, err
+	}
+	r.began = time.Now()
+	f, err := p.open(root, name)
+	if err != nil {
+		return reading{}, false, err
+	}
 	defer f.Close()
 	if r.info, err = f.Stat(); err != nil {
-		return reading{}, err
+		return reading{}, false, err
 	}
 	h := sha256.New()
 	n, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, 128<<10))
 	if err != nil {
-		return reading{}, fmt.Errorf("read %s: %w", name, err)
+		return reading{}, false, fmt.Errorf("read %s: %w", name, err)
 	}
 	r.sum = Digest(h.Sum(nil))
 	after, err := f.Stat()
 	if err != nil {
-		return reading{}, err
+		return reading{}, false, err
 	}
-	if n != r.info.Size() || !sameState(r.info, after) {
-		return reading{}, &ChangedError{Path: name}
+	if n != r.info.Size() {
+		return reading{}, false, &ChangedError{Path: name}
 	}
-	return r, nil
+	return r, sameState(r.info, after), nil
 }
 
 func (p *Packed) open(root *os.Root, name string) (*os.File, error) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -276,27 +277,47 @@ func TestPackRestlessFile(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, 128<<20)); err != nil {
 		t.Fatal(err)
 	}
-	touched, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for n := int64(1); ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				os.Chtimes(file, time.Time{}, time.Unix(n, 0))
-			}
-			if n == 1 {
-				close(touched)
-			}
-		}
-	}()
-	<-touched
+	meanwhile(t, func(n int64) { os.Chtimes(file, time.Time{}, time.Unix(n, 0)) })
 	_, err := tryPack(t, dir)
-	close(stop)
-	<-stopped
 	var changed *ChangedError
 	if !errors.As(err, &changed) || changed.Path != "big" {
 		t.Errorf("error %v; want a ChangedError for big", err)
 	}
+}
+
+// TestPackOtherNames gives a file other names all the time, as who copies a
+// folder by links does: its state changes, and nothing that is packed.
+func TestPackOtherNames(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	file := filepath.Join(dir, "big")
+	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, 32<<20)); err != nil {
+		t.Fatal(err)
+	}
+	meanwhile(t, func(int64) { os.Link(file, other); os.Remove(other) })
+	p, err := tryPack(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := digestOf(string(make([]byte, 32<<20))); p.Manifest.Entries[0].Sum != want {
+		t.Errorf("sum %v, want %v", p.Manifest.Entries[0].Sum, want)
+	}
+}
+
+// meanwhile does something over and over, at least once before it returns and
+// until the test ends. It counts from 1.
+func meanwhile(t *testing.T, do func(n int64)) {
+	do(1)
+	stop := make(chan struct{})
+	var doer sync.WaitGroup
+	doer.Go(func() {
+		for n := int64(2); ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				do(n)
+			}
+		}
+	})
+	t.Cleanup(func() { close(stop); doer.Wait() })
 }

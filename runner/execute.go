@@ -28,85 +28,123 @@ type place struct {
 	transcript  *transcript
 }
 
-// execute runs the steps of file and records what happens in run. It owns run
-// and the graph: steps run in goroutines of their own and report back over one
-// channel, so nothing here needs a lock. It returns when every step that it
-// started has returned; the first failure is what it returns. That failure
-// cancels the steps in progress, and from then on only those start that are
-// for such a case.
+// execute runs the steps of file and records what happens in run. It returns
+// when every step that it started has returned; the first failure is what it
+// returns. That failure cancels the steps in progress, and from then on only
+// those start that are for such a case.
 func (r *Runner) execute(ctx context.Context, run *Run, file *steps.File, p *place) error {
 	usual, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	type outcome struct {
-		step   *steps.Step
-		result *steps.Result
-		err    error
+	x := &execution{
+		Runner: r, run: run, file: file, place: p, graph: file.Graph(),
+		cancel: cancel, outcomes: make(chan outcome),
 	}
-	graph := file.Graph()
-	outcomes := make(chan outcome)
-	running := 0
+	for {
+		x.startReady(ctx, usual)
+		if x.running == 0 {
+			return x.verdict(ctx)
+		}
+		x.settle(ctx, <-x.outcomes)
+	}
+}
+
+// An execution owns its run and graph: steps run in goroutines of their own
+// and report back over one channel, so nothing here needs a lock.
+type execution struct {
+	*Runner
+	run   *Run
+	file  *steps.File
+	place *place
+	graph *steps.Graph
+
+	cancel   context.CancelCauseFunc // ends the steps that are not for a failure
+	running  int
+	outcomes chan outcome
+	failure  error
+	lost     bool // the record cannot be kept, so nothing more starts
+}
+
+type outcome struct {
+	step   *steps.Step
+	result *steps.Result
+	err    error
+}
+
+// startReady starts what the graph lets start, and saves the run. What a crash
+// leaves must tell which steps had started that may not be done twice, so
+// those wait for the save. What has ended is saved with it; with the last
+// step, the run's end is. Steps live as long as usual, and those that are for
+// a failure, too, as long as ctx.
+func (x *execution) startReady(ctx, usual context.Context) {
+	if x.lost || context.Cause(ctx) != nil {
+		return
+	}
+	ready := x.graph.Ready()
+	for _, s := range ready {
+		x.run.begin(s)
+	}
 	start := func(s *steps.Step) {
-		running++
-		env := p.env(s, file, run)
 		life := usual
 		if s.Always || s.OnFailure {
 			life = ctx
 		}
-		in, ended := r.Observe.step(life, run, s)
-		go func() {
-			result, err := s.Run(in, env)
-			ended(result, err)
-			p.transcript.flush(s.ID)
-			outcomes <- outcome{s, result, err}
-		}()
+		x.start(life, s)
 	}
-	var failure error
-	lost := false // the record cannot be kept
-	for {
-		if !lost && context.Cause(ctx) == nil {
-			ready := graph.Ready()
-			for _, s := range ready {
-				run.begin(s)
-			}
-			idempotent, once := splitReady(ready)
-			for _, s := range idempotent {
-				start(s)
-			}
-			// What a crash leaves must tell which steps had started that may not
-			// be done twice. What has ended is saved with it; with the last step,
-			// the run's end is.
-			if err := r.save(ctx, run, p, running > 0 || len(once) > 0); err != nil {
-				failure, lost, once = cmp.Or(failure, err), true, nil
-				cancel(errSibling)
-			}
-			for _, s := range once {
-				start(s)
-			}
-		}
-		if running == 0 {
-			if failure == nil && len(graph.Ready()) > 0 { // cancelled between two steps
-				return context.Cause(ctx)
-			}
-			return failure
-		}
-		o := <-outcomes
-		running--
-		run.record(o.step, o.result, o.err)
-		switch {
-		case o.err == nil:
-			graph.Done(o.step.ID)
-		case o.step.IgnoreErrors && context.Cause(usual) == nil:
-			p.transcript.notice("Step ID: %s encountered an error: %s, but is set to ignore errors. Continuing...", o.step.ID, o.err)
-			graph.Done(o.step.ID)
-		default:
-			graph.Fail(o.step.ID)
-			if failure == nil {
-				failure = o.err
-				r.blame(ctx, run, o.step, o.err, p.transcript)
-			}
-			cancel(errSibling)
-		}
+	idempotent, once := splitReady(ready)
+	for _, s := range idempotent {
+		start(s)
 	}
+	if x.running == 0 && len(once) == 0 {
+		return // the end
+	}
+	if err := x.save(ctx, x.run, x.place); err != nil {
+		x.failure, x.lost = cmp.Or(x.failure, err), true
+		x.cancel(errSibling)
+		return
+	}
+	for _, s := range once {
+		start(s)
+	}
+}
+
+func (x *execution) start(life context.Context, s *steps.Step) {
+	x.running++
+	env := x.place.env(s, x.file, x.run)
+	in, ended := x.Observe.step(life, x.run, s)
+	go func() {
+		result, err := s.Run(in, env)
+		ended(result, err)
+		x.place.transcript.flush(s.ID)
+		x.outcomes <- outcome{s, result, err}
+	}()
+}
+
+// settle takes a step's end.
+func (x *execution) settle(ctx context.Context, o outcome) {
+	x.running--
+	x.run.record(o.step, o.result, o.err)
+	switch {
+	case o.err == nil:
+		x.graph.Done(o.step.ID)
+	case o.step.IgnoreErrors && x.failure == nil && context.Cause(ctx) == nil:
+		x.place.transcript.notice("Step ID: %s encountered an error: %s, but is set to ignore errors. Continuing...", o.step.ID, o.err)
+		x.graph.Done(o.step.ID)
+	default:
+		x.graph.Fail(o.step.ID)
+		if x.failure == nil {
+			x.failure = o.err
+			x.blame(ctx, x.run, o.step, o.err, x.place.transcript)
+		}
+		x.cancel(errSibling)
+	}
+}
+
+// verdict is how the steps went, once none runs any more.
+func (x *execution) verdict(ctx context.Context) error {
+	if x.failure == nil && len(x.graph.Ready()) > 0 { // cancelled between two steps
+		return context.Cause(ctx)
+	}
+	return x.failure
 }
 
 // splitReady tells builds, which do no harm if they are done again, from the
@@ -131,12 +169,9 @@ func (r *Runner) blame(ctx context.Context, run *Run, s *steps.Step, err error, 
 	run.FailedStep, run.ExitCode = s.ID, exitCode(err)
 }
 
-// save saves the run if anything has changed. What others must do about it is
-// for the run's end to tell.
-func (r *Runner) save(ctx context.Context, run *Run, p *place, changed bool) error {
-	if !changed {
-		return nil
-	}
+// save saves the run. What others must do about it is for the run's end to
+// tell.
+func (r *Runner) save(ctx context.Context, run *Run, p *place) error {
 	run.hide(p.transcript)
 	return r.saveSoon(ctx, run)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,13 +22,9 @@ func sshFlags(fs *pflag.FlagSet) *sshValues {
 // read checks the files now: ssh would ignore a key that others can read, and
 // say only that the server wants another.
 func (v *sshValues) read() (sshValues, error) {
-	all := sshValues{}
-	var err error
-	if all.key, err = plainFile("--ssh-key", v.key, 0o077); err != nil {
-		return all, err
-	}
-	all.knownHosts, err = plainFile("--ssh-known-hosts", v.knownHosts, 0o022)
-	return all, err
+	key, keyErr := plainFile("--ssh-key", v.key, 0o077)
+	hosts, hostsErr := plainFile("--ssh-known-hosts", v.knownHosts, 0o022)
+	return sshValues{key: key, knownHosts: hosts}, errors.Join(keyErr, hostsErr)
 }
 
 // plainFile returns the absolute path of a file on which others have none of

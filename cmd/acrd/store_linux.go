@@ -50,19 +50,20 @@ func storeFlags(fs *pflag.FlagSet, getenv func(string) string) *storeValues {
 }
 
 func (v *storeValues) read() error {
+	var faults []error
 	if v.lease < time.Second {
-		return &usageError{"--lease: at least 1s"}
+		faults = append(faults, &usageError{"--lease: at least 1s"})
 	}
 	if v.days < 0 || v.keep.Count < 0 {
-		return &usageError{"--keep-days and --keep-runs: not below 0"}
+		faults = append(faults, &usageError{"--keep-days and --keep-runs: not below 0"})
 	}
 	v.keep.Age = time.Duration(v.days) * 24 * time.Hour
 	bytes, err := parseBytes(v.logs)
 	if err != nil {
-		return &usageError{"--keep-logs: " + err.Error()}
+		faults = append(faults, &usageError{"--keep-logs: " + err.Error()})
 	}
 	v.keep.Bytes = bytes
-	return nil
+	return errors.Join(faults...)
 }
 
 // openStore opens what must not be lost. On PostgreSQL the daemon needs a name

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,32 @@ func (s *commitStore) put(t *runner.Task) {
 	s.tasks = append(s.tasks, t)
 }
 
+// ChangeTaskWith is one step, as in the real one.
+func (s *commitStore) ChangeTaskWith(ctx context.Context, name string, change func(*runner.Task) (*runner.Task, error), follow func(old, t *runner.Task) []NewWatch) (*runner.Task, error) {
+	var was *runner.Task
+	old, err := s.Task(ctx, name)
+	if err == nil {
+		was, old = old.Clone(), old.Clone()
+	}
+	t, err := change(old)
+	if err != nil {
+		return nil, err
+	}
+	t.Name = name
+	s.put(t)
+	for _, w := range follow(was, t) {
+		s.mu.Lock()
+		maps.DeleteFunc(s.watches, func(_ string, o *storedWatch) bool {
+			return w.InPlaceOf != "" && o.kind == w.Kind && strings.HasPrefix(o.ID, w.InPlaceOf)
+		})
+		s.watches[w.Kind+w.ID] = &storedWatch{Watch: Watch{ID: w.ID, Doc: w.Doc, Next: w.Next}, kind: w.Kind}
+		s.mu.Unlock()
+	}
+	return t, nil
+}
+
+func (s *commitStore) RemoveTask(context.Context, string) error { return nil }
+
 func (s *commitStore) Task(_ context.Context, name string) (*runner.Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,6 +120,7 @@ func (s *commitStore) Watches(_ context.Context, kind string) ([]Watch, error) {
 			all = append(all, w.Watch)
 		}
 	}
+	slices.SortFunc(all, func(a, b Watch) int { return strings.Compare(a.ID, b.ID) })
 	return all, nil
 }
 

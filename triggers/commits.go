@@ -231,7 +231,7 @@ func (c *Commits) repositories(ctx context.Context) (all map[string]*repository,
 	for _, r := range all {
 		r.settle()
 	}
-	return all, byTrigger, nil
+	return all, byTrigger, c.addBeginnings(ctx, all)
 }
 
 func (c *Commits) addTask(all map[string]*repository, byTrigger map[string]string, t *runner.Task) {
@@ -273,17 +273,25 @@ func remoteOf(t *runner.Task, s *runner.SourceTrigger) Remote {
 }
 
 // look looks at a repository, makes intents of what has moved, and changes s to
-// what is known then.
-func (c *Commits) look(ctx context.Context, r *repository, s *sight, how string) error {
+// what is known then. Told are the notes of webhooks that it has seen to.
+func (c *Commits) look(ctx context.Context, r *repository, s *sight, how string) (told map[string]bool, err error) {
 	l, err := c.Git.Refs(ctx, r.remote, prefixes(r.refs))
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if told, err = c.told(ctx, r); err != nil {
+		return nil, err
 	}
 	next := *s
 	next.Skipped = slices.Clone(s.Skipped)
-	for _, m := range next.see(l, r.refs, time.Now()) {
-		if err := c.moved(ctx, r, &next, m, how); err != nil {
-			return err
+	now := time.Now()
+	moves := next.see(l, r.refs, now)
+	if moves = append(moves, next.begin(r, s, l, told)...); len(moves) > 0 {
+		next.count(now)
+	}
+	for i := range moves {
+		if err := c.moved(ctx, r, s, &next, &moves[i], how); err != nil {
+			return nil, err
 		}
 	}
 	for ref := range s.Refs {
@@ -292,21 +300,21 @@ func (c *Commits) look(ctx context.Context, r *repository, s *sight, how string)
 		}
 	}
 	*s = next
-	return nil
+	return told, nil
 }
 
-// moved makes the intents of one ref that has moved.
-func (c *Commits) moved(ctx context.Context, r *repository, s *sight, m move, how string) error {
+// moved makes the intents of one ref that has moved since known.
+func (c *Commits) moved(ctx context.Context, r *repository, known, s *sight, m *move, how string) error {
 	var change *Change
 	before := ""
 	for i := range r.wants {
-		if w := &r.wants[i]; w.match(&m) && len(w.paths) > 0 {
+		if w := &r.wants[i]; m.concerns(w, known) && len(w.paths) > 0 {
 			before = m.before
 		}
 	}
 	for i := range r.wants {
 		w := &r.wants[i]
-		if !w.match(&m) {
+		if !m.concerns(w, known) {
 			continue
 		}
 		if change == nil {
@@ -314,10 +322,10 @@ func (c *Commits) moved(ctx context.Context, r *repository, s *sight, m move, ho
 		}
 		if why := w.declines(change); why != "" {
 			s.skip(Skip{Task: w.task, Ref: m.ref, Commit: m.after, Why: why, At: time.Now()})
-			c.tell(ctx, eventing.TriggerSkipped, Intent{Task: w.task, Kind: Commit, Key: c.key(r, s, &m), Commit: m.after}, why)
+			c.tell(ctx, eventing.TriggerSkipped, Intent{Task: w.task, Kind: Commit, Key: c.key(r, s, m), Commit: m.after}, why)
 			continue
 		}
-		if err := c.intend(ctx, r, s, w, &m, how); err != nil {
+		if err := c.intend(ctx, r, s, w, m, how); err != nil {
 			return err
 		}
 	}
@@ -347,8 +355,14 @@ func (w *want) declines(change *Change) string {
 	return ""
 }
 
+// key counts moves, but for what only webhooks know has moved: that is built
+// once, however often it is told.
 func (c *Commits) key(r *repository, s *sight, m *move) string {
-	return fmt.Sprintf("commit %s %s %s %d", RepositoryName(r.remote.URL), m.ref, m.after, s.Moves)
+	moves := s.Moves
+	if m.told {
+		moves = 0
+	}
+	return fmt.Sprintf("commit %s %s %s %d", RepositoryName(r.remote.URL), m.ref, m.after, moves)
 }
 
 func (c *Commits) intend(ctx context.Context, r *repository, s *sight, w *want, m *move, how string) error {

@@ -110,15 +110,17 @@ func (h *Hooks) receive(w http.ResponseWriter, r *http.Request) (int, string) {
 	return h.act(r.Context(), name, task, trigger, n)
 }
 
-// act does what a notice that is genuine asks for. What it does for a pull
-// request can be done twice; so it is done before the delivery counts as
-// received, and not lost if this process dies in between.
+// act does what a notice that is genuine asks for. What it keeps of it can be
+// kept twice; so that is done before the delivery counts as received, and not
+// lost if this process dies in between.
 func (h *Hooks) act(ctx context.Context, provider, task, trigger string, n *Notice) (int, string) {
-	if n.Pull != nil {
-		if err := h.Commits.Pull(ctx, task, trigger, provider, n.Pull); err != nil {
-			h.log().Warn("webhook not kept", "task", task, "trigger", trigger, "err", err)
-			return http.StatusServiceUnavailable, "try again later"
-		}
+	err := h.Commits.Told(ctx, task, trigger, n.Refs)
+	if err == nil && n.Pull != nil {
+		err = h.Commits.Pull(ctx, task, trigger, provider, n.Pull)
+	}
+	if err != nil {
+		h.log().Warn("webhook not kept", "task", task, "trigger", trigger, "err", err)
+		return http.StatusServiceUnavailable, "try again later"
 	}
 	first, err := h.Deliveries.AddDelivery(ctx, "hooks/"+provider+"/"+task+"/"+trigger, n.Delivery)
 	switch {

@@ -33,6 +33,7 @@ type want struct {
 	task, trigger         string
 	branch                string // empty: the default one, if there are no patterns
 	branches, tags, paths []string
+	begun                 []beginning
 }
 
 func newWant(task string, t *runner.SourceTrigger) want {

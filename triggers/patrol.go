@@ -26,6 +26,7 @@ type patrol struct {
 	busy      map[string]bool      // they have their turn, or wait for it
 	again     map[string]bool      // and then another one
 	asked     map[string]time.Time // when webhooks wanted looks
+	blind     map[string]bool      // beginnings that a first look was asked for
 	hosts     map[string]*gitHost
 	done      chan outcome
 	running   sync.WaitGroup
@@ -49,6 +50,7 @@ type job struct {
 type outcome struct {
 	job
 	before, sight sight
+	told          map[string]bool // what it has seen to
 	moved         bool
 	err           error
 }
@@ -57,7 +59,7 @@ func newPatrol(c *Commits) *patrol {
 	return &patrol{
 		Commits: c, repos: map[string]*repository{}, suspended: map[string]time.Time{}, held: map[string]Watch{},
 		hooked: map[string]time.Time{}, busy: map[string]bool{}, again: map[string]bool{}, hosts: map[string]*gitHost{},
-		asked: map[string]time.Time{},
+		asked: map[string]time.Time{}, blind: map[string]bool{},
 		done:  make(chan outcome),
 	}
 }
@@ -89,7 +91,7 @@ func (p *patrol) sync(ctx context.Context) error {
 	}
 	var fresh []string // what is new in them is to be known before it moves
 	for id, r := range repos {
-		if old := p.repos[id]; old != nil && !slices.Equal(old.refs, r.refs) {
+		if first := p.firstLook(r); p.repos[id] != nil && (first || !slices.Equal(p.repos[id].refs, r.refs)) {
 			fresh = append(fresh, id)
 		}
 		if err := p.watch(ctx, id, r); err != nil {
@@ -111,6 +113,20 @@ func (p *patrol) sync(ctx context.Context) error {
 		p.ask(ctx, id)
 	}
 	return nil
+}
+
+// firstLook says that a repository is to be looked at for somebody who does not
+// know what was there, and has not asked before.
+func (p *patrol) firstLook(r *repository) bool {
+	first := false
+	for i := range r.wants {
+		for _, b := range r.wants[i].begun {
+			if !b.Seen && !p.blind[b.id] {
+				p.blind[b.id], first = true, true
+			}
+		}
+	}
+	return first
 }
 
 // list reads which watches there are.
@@ -165,7 +181,7 @@ func (p *patrol) inherit(ctx context.Context, r *repository) (json.RawMessage, e
 		}
 		for _, w := range all {
 			if known := remembered(w.Doc); w.ID == old.id {
-				s.Wanted, s.Refs, s.Head, s.Moves = known.Wanted, known.Refs, known.Head, known.Moves
+				s.Wanted, s.Refs, s.Head, s.Moves, s.Begun = known.Wanted, known.Refs, known.Head, known.Moves, known.Begun
 			}
 		}
 		break
@@ -269,7 +285,7 @@ func (p *patrol) do(ctx context.Context, j job) outcome {
 		how = "webhook"
 	}
 	moves := o.sight.Moves
-	o.err = p.look(ctx, j.repo, &o.sight, how)
+	o.told, o.err = p.look(ctx, j.repo, &o.sight, how)
 	o.moved = o.sight.Moves != moves
 	return o
 }
@@ -279,8 +295,8 @@ func (p *patrol) note(ctx context.Context, o outcome) {
 	id, h := o.watch.ID, p.hosts[o.repo.host]
 	h.running--
 	delete(p.busy, id)
-	if next, save := p.judge(ctx, &o, h); save {
-		p.save(ctx, &o, next)
+	if next, save := p.judge(ctx, &o, h); save && p.save(ctx, &o, next) {
+		p.forget(ctx, &o)
 	}
 	if p.again[id] {
 		delete(p.again, id)
@@ -321,7 +337,7 @@ func (p *patrol) judge(ctx context.Context, o *outcome, h *gitHost) (next time.T
 	if o.before.Wanted == nil { // from now on everything has its own time
 		next = now.Add(phase(o.watch.ID, p.every()))
 	}
-	return next, o.moved || !o.hooked.IsZero() || interval != p.every() || o.before.differs(s)
+	return next, o.moved || len(o.told) > 0 || !o.hooked.IsZero() || interval != p.every() || o.before.differs(s)
 }
 
 // remembered is what a watch has of its repository: nothing, if it cannot be
@@ -334,7 +350,8 @@ func remembered(doc json.RawMessage) sight {
 	return s
 }
 
-func (p *patrol) save(ctx context.Context, o *outcome, next time.Time) {
+// save is true if the look is kept.
+func (p *patrol) save(ctx context.Context, o *outcome, next time.Time) bool {
 	doc, err := json.Marshal(&o.sight)
 	if err == nil {
 		o.watch.Doc = doc
@@ -343,6 +360,29 @@ func (p *patrol) save(ctx context.Context, o *outcome, next time.Time) {
 	delete(p.held, o.watch.ID)
 	if err != nil && !errors.Is(err, runner.ErrFenced) && ctx.Err() == nil {
 		p.log().Warn("look could not be kept", "repository", RepositoryName(o.repo.remote.URL), "err", err)
+	}
+	return err == nil
+}
+
+// forget ends the notes that a look has seen to. Who began without a look still
+// minds what webhooks say of where the first one found it.
+func (p *patrol) forget(ctx context.Context, o *outcome) {
+	if o.err != nil {
+		return
+	}
+	end := func(kind, id string) bool {
+		err := p.Watches.DeleteWatch(ctx, kind, id)
+		if err != nil && ctx.Err() == nil {
+			p.log().Warn("note could not be removed", "id", id, "err", err)
+		}
+		return err == nil
+	}
+	for id := range o.told {
+		end(toldRefs, id)
+	}
+	for i := range o.repo.wants {
+		w := &o.repo.wants[i]
+		w.begun = slices.DeleteFunc(slices.Clone(w.begun), func(b beginning) bool { return b.Seen && end(beginnings, b.id) })
 	}
 }
 

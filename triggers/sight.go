@@ -32,6 +32,10 @@ type sight struct {
 
 	// Skipped are the latest commits that were not built.
 	Skipped []Skip `json:"skipped,omitempty"`
+
+	// Begun are the beginnings that a look has seen to, by their ids, each
+	// with what that look saw if nobody had looked before.
+	Begun map[string]map[string]string `json:"begun,omitempty"`
 }
 
 // A Skip is a commit that a task was not run for.
@@ -49,6 +53,31 @@ type move struct {
 	ref, before, after string
 	branch             string // short, if ref is one
 	head               bool   // it is what HEAD points at
+
+	name string // in the listing
+	// want, if not nil, is the only one that it is news for, and told says
+	// that only a webhook knows that it has moved.
+	want *want
+	told bool
+}
+
+// newMove is of a ref by its name in a listing.
+func newMove(name, before, after string, l *Listing) move {
+	m := move{ref: name, before: before, after: after, head: name == headRef, name: name}
+	if m.head && l.Head != "" {
+		m.ref = l.Head
+	}
+	m.branch = shortBranch(m.ref)
+	return m
+}
+
+// concerns says that a move is news for a want: for one that has only begun to
+// wait for the ref, what everybody else knew before is none.
+func (m *move) concerns(w *want, known *sight) bool {
+	if m.want != nil {
+		return m.want == w
+	}
+	return w.match(m) && w.open(m.name, known) == nil
 }
 
 // see takes note of a listing, and returns what has moved: in the order of
@@ -69,25 +98,23 @@ func (s *sight) see(l *Listing, wanted []string, now time.Time) []move {
 		if first || before == after || !known.match(name) {
 			continue
 		}
-		m := move{ref: name, before: before, after: after, head: name == headRef}
-		if m.head && l.Head != "" {
-			m.ref = l.Head
-		}
-		m.branch = shortBranch(m.ref)
-		moves = append(moves, m)
+		moves = append(moves, newMove(name, before, after, l))
 	}
 	s.Wanted, s.Refs, s.Head, s.Looked = wanted, refs, l.Head, now
 	s.Failures, s.Err, s.Suspended = 0, "", time.Time{}
-	if len(moves) > 0 {
-		s.Moves++
-		s.Moved = now
-	}
 	return moves
+}
+
+// count takes note that something has moved.
+func (s *sight) count(now time.Time) {
+	s.Moves++
+	s.Moved = now
 }
 
 // differs tells whether there is more to keep than that nothing has moved.
 func (s *sight) differs(now *sight) bool {
-	return !slices.Equal(s.Wanted, now.Wanted) || !maps.Equal(s.Refs, now.Refs) || s.Head != now.Head || s.Failures != now.Failures || len(s.Skipped) != len(now.Skipped)
+	return !slices.Equal(s.Wanted, now.Wanted) || !maps.Equal(s.Refs, now.Refs) || s.Head != now.Head || s.Failures != now.Failures ||
+		len(s.Skipped) != len(now.Skipped) || !maps.EqualFunc(s.Begun, now.Begun, maps.Equal)
 }
 
 const (

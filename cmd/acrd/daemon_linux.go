@@ -80,6 +80,7 @@ type daemon struct {
 	timers           *triggers.Timers
 	scheduler        *triggers.Scheduler
 	commits          *triggers.Commits
+	intake           *triggers.Intake
 	statuses         *forge.Statuses
 	dispatcher       *eventing.Dispatcher
 	handshake        *eventing.Handshake
@@ -249,7 +250,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 	i := info()
 	i.Registry = d.host()
 	management := &api.Server{
-		Runs: d.runner, Records: d.store, Tasks: d.store, TaskRuns: d.store, Timers: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
+		Runs: d.runner, Records: d.store, Tasks: d.intake, TaskRuns: d.store, Timers: d.store, Archives: archives, Logs: lg, LogLink: lg.Link, Contexts: contexts.Handler(uploads), Info: i, Log: d.log,
 		CheckTagPattern: func(p string) error { _, err := triggers.ParseTagPattern(p); return err },
 		Triggers:        &triggers.Explainer{Bases: d.bases, Intents: d.store, Tasks: d.store, Runs: d.store, Commits: d.commits, Timers: d.store},
 		Approve:         d.commits.Approve,

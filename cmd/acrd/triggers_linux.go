@@ -12,8 +12,10 @@ import (
 
 // openTriggers makes what starts runs by itself.
 func (d *daemon) openTriggers(fetcher *source.Fetcher) {
+	remotes := gitRemotes{fetcher}
+	d.intake = &triggers.Intake{Definitions: d.store, Store: d.store, Git: remotes}
 	d.commits = &triggers.Commits{
-		Tasks: d.store, Watches: d.store, Intents: d.store, Events: d.store, Git: gitRemotes{fetcher}, Every: d.poll, Log: d.log,
+		Tasks: d.store, Watches: d.store, Intents: d.store, Events: d.store, Git: remotes, Every: d.poll, Log: d.log,
 	}
 	d.runner.Obsolete = d.commits.Obsolete
 	d.bases = &triggers.Bases{

@@ -160,5 +160,10 @@ func removeTriggers(ctx context.Context, t *tx, task string) error {
 			return err
 		}
 	}
+	for _, kind := range triggers.TaskWatches() {
+		if err := endWatches(ctx, t, kind, task+"/"); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"acrd/runner"
+	"acrd/triggers"
 )
 
 // A definition is what tasks and task runs have in common: their JSON leaves
@@ -108,6 +109,12 @@ func (db *DB) Tasks(ctx context.Context, after string, limit int) ([]*runner.Tas
 // ChangeTask saves what change makes of a task, which is nil if there is none,
 // in one transaction; or nothing, if change fails. Change may be called again.
 func (db *DB) ChangeTask(ctx context.Context, name string, change func(old *runner.Task) (*runner.Task, error)) (*runner.Task, error) {
+	return db.ChangeTaskWith(ctx, name, change, func(_, _ *runner.Task) []triggers.NewWatch { return nil })
+}
+
+// ChangeTaskWith is ChangeTask, and makes the watches in the same transaction
+// that follow says.
+func (db *DB) ChangeTaskWith(ctx context.Context, name string, change func(old *runner.Task) (*runner.Task, error), follow func(old, t *runner.Task) []triggers.NewWatch) (*runner.Task, error) {
 	var changed *runner.Task
 	err := db.change(ctx, taskTable.what(name), func(ctx context.Context, t *tx) error {
 		// Two that make the same task must wait for each other as well.
@@ -118,13 +125,17 @@ func (db *DB) ChangeTask(ctx context.Context, name string, change func(old *runn
 		if err != nil {
 			return err
 		}
+		var was *runner.Task // change may keep parts of old
+		if old != nil {
+			was = old.Clone()
+		}
 		if changed, err = change(old); err != nil {
 			return err
 		}
 		if err := taskTable.save(ctx, db, t, name, changed); err != nil {
 			return err
 		}
-		return errors.Join(saveTimers(ctx, t, changed), newVersion(ctx, t))
+		return errors.Join(saveTimers(ctx, t, changed), db.newWatches(ctx, t, follow(was, changed)), newVersion(ctx, t))
 	})
 	if err != nil {
 		return nil, err

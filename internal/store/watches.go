@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"time"
+	"unicode/utf8"
 
 	"acrd/runner"
 	"acrd/triggers"
@@ -45,6 +46,34 @@ func (db *DB) AddWatch(ctx context.Context, kind, id string, doc json.RawMessage
 		_, err := t.exec(ctx, "INSERT INTO watches (kind, id, sealed, next_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", kind, id, sealed, micros(next))
 		return err
 	})
+}
+
+// newWatches makes watches, in place of others.
+func (db *DB) newWatches(ctx context.Context, t *tx, all []triggers.NewWatch) error {
+	for _, w := range all {
+		if w.InPlaceOf != "" {
+			if err := endWatches(ctx, t, w.Kind, w.InPlaceOf); err != nil {
+				return err
+			}
+		}
+		sealed, err := db.seal(watchName(w.Kind, w.ID), w.Doc)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `INSERT INTO watches (kind, id, sealed, next_at) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (kind, id) DO UPDATE SET sealed = excluded.sealed, next_at = excluded.next_at, owner = '', lease_until = 0`,
+			w.Kind, w.ID, sealed, micros(w.Next))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endWatches ends those whose ids begin so.
+func endWatches(ctx context.Context, t *tx, kind, prefix string) error {
+	_, err := t.exec(ctx, "DELETE FROM watches WHERE kind = $1 AND substr(id, 1, $2) = $3", kind, utf8.RuneCountInString(prefix), prefix)
+	return err
 }
 
 // ClaimWatches returns what is due at now, at most limit, longest due first.

@@ -17,14 +17,7 @@ func TestDaemons(t *testing.T) {
 	url := storetest.StartPostgres(t).Database(t)
 	first, second := newDaemon(t, url), newDaemon(t, url)
 	for i := range 3 {
-		s := eventing.Subscription{
-			Kind: eventing.EventSubscription, Name: fmt.Sprint("s", i), State: eventing.Succeeded, Filter: eventing.Filter{Types: []string{"x"}},
-			Destination: eventing.Destination{Type: eventing.ToWebHook, URL: "u"},
-		}
-		err := first.db.ChangeSubscription(t.Context(), s.Kind, s.Name, func(*eventing.Subscription) (*eventing.Subscription, error) { return &s, nil })
-		if err != nil {
-			t.Fatal(err)
-		}
+		subscribeTo(t, first.db, fmt.Sprint("s", i))
 	}
 	const n = 200
 	for i := range n {

@@ -207,7 +207,7 @@ func (s *serving) once(ctx context.Context) (more bool, err error) {
 		more, err = s.pass(ctx)
 	} else if now.After(s.idle) {
 		s.idle = now.Add(idleEvery)
-		err = s.Store.SettleAll(ctx)
+		err = s.Store.SettleAll(ctx, s.version)
 	}
 	if err == nil && !more && now.After(s.gauge) {
 		s.gauge = now.Add(gaugeEvery)

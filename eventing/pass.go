@@ -14,11 +14,15 @@ const (
 )
 
 // pass copies the next events of the outbox to the queues of those who want
-// them.
+// them. Who subscribed before an event was published gets it: so subscriptions
+// are read after the events.
 func (s *serving) pass(ctx context.Context) (more bool, err error) {
 	limit := min(passEvents, max(8, passRows/max(1, len(s.subscribers))))
 	events, err := s.Store.Outbox(ctx, limit)
 	if err != nil || len(events) == 0 {
+		return false, err
+	}
+	if err := s.reload(ctx); err != nil {
 		return false, err
 	}
 	fans, now := s.fan(events), time.Now()

@@ -23,8 +23,9 @@ type Store interface {
 	// settled meanwhile is left out of the queues, and of the answer, which
 	// says how many are left.
 	Pass(ctx context.Context, events []int64, into []Fan, at time.Time) (int, error)
-	// SettleAll settles what nobody wants.
-	SettleAll(ctx context.Context) error
+	// SettleAll settles what nobody wants, as long as the subscriptions are
+	// those of version.
+	SettleAll(ctx context.Context, version string) error
 	// Stored lists those of the events that there are, in any order.
 	Stored(ctx context.Context, events []int64) ([]Stored, error)
 

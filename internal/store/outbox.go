@@ -157,12 +157,17 @@ func insertFan(ctx context.Context, t *tx, f eventing.Fan, at time.Time) error {
 	return err
 }
 
-// SettleAll implements eventing.Store.
-func (db *DB) SettleAll(ctx context.Context) error {
+// SettleAll implements eventing.Store. One statement sees what is open and the
+// version at one moment.
+func (db *DB) SettleAll(ctx context.Context, version string) error {
 	if open, err := db.OpenEvents(ctx, 1); err != nil || len(open) == 0 {
 		return err
 	}
-	return db.change(ctx, "settle events", settleAll)
+	return db.change(ctx, "settle events", func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `UPDATE events SET settled = 1
+			WHERE settled = 0 AND coalesce((SELECT value FROM meta WHERE name = 'subscriptions'), '') = $1`, version)
+		return err
+	})
 }
 
 func settleAll(ctx context.Context, t *tx) error {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type site struct {
 	mu     sync.Mutex // guards pushed
 	pushed []string
 	stop   func()
+	clock  atomic.Int64 // of hooks, in ns, where it stands still
 }
 
 func newSite(t *testing.T) *site {
@@ -51,6 +53,13 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, url: storetest.SQLite(t), key: storetest.Key(t), host: strings.TrimPrefix(other.URL, "http://")}
 	s.open()
 	return s
+}
+
+func (s *site) now() time.Time {
+	if at := s.clock.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Now()
 }
 
 // open is what a daemon does when it starts.
@@ -70,7 +79,7 @@ func (s *site) open() {
 		},
 	}
 	s.mux = http.NewServeMux()
-	s.mux.Handle(inbound.Pattern, &inbound.Receiver{Sources: s.db, Queue: s.db, Secret: secret, Woken: v.Wake})
+	s.mux.Handle(inbound.Pattern, &inbound.Receiver{Sources: s.db, Queue: s.db, Secret: secret, Woken: v.Wake, Now: s.now})
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = v.Serve(ctx) }()
@@ -394,15 +403,20 @@ func TestReceiver(t *testing.T) {
 				[]string{w.Header().Get("Webhook-Allowed-Origin"), w.Header().Get("Webhook-Allowed-Rate"), w.Header().Get("Allow")})
 		}
 	}
-	refused := 0
-	for range 300 {
-		if w := s.hook(grid, validation); w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") != "" {
-			refused++
+	s.clock.Store(time.Now().Add(time.Hour).UnixNano()) // what was sent before does not count any more
+	admitted := func() (n int) {
+		for range 300 {
+			if w := s.hook(grid, validation); w.Code == http.StatusOK {
+				n++
+			} else if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
 		}
+		return n
 	}
-	if refused < 50 {
-		t.Errorf("%d of 300 at once were refused", refused)
-	}
+	s.want("of 300 at once", 200, admitted())
+	s.clock.Add(int64(time.Second))
+	s.want("of 300 a second later", 50, admitted())
 	if w := s.hook(signed, `{}`, "Authorization: open sesame"); w.Code != http.StatusOK {
 		t.Errorf("another source suffers: %d", w.Code)
 	}

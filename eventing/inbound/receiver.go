@@ -30,7 +30,8 @@ type Receiver struct {
 	Secret func(ctx context.Context, name string) (string, error)
 	// Woken, if not nil, is called when there is something new.
 	Woken func()
-	Log   *slog.Logger // nil discards
+	Now   func() time.Time // nil is time.Now
+	Log   *slog.Logger     // nil discards
 
 	mu     sync.Mutex // guards what follows
 	limits map[string]*bucket
@@ -211,11 +212,18 @@ type bucket struct {
 	at   time.Time
 }
 
+func (r *Receiver) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
+
 // admit takes one hook of a source, if it may send one.
 func (r *Receiver) admit(source string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	now := r.now()
 	if r.limits == nil {
 		r.limits = map[string]*bucket{}
 	}

@@ -25,7 +25,6 @@ import (
 	"acrd/internal/contexts"
 	"acrd/internal/forge"
 	"acrd/internal/idle"
-	"acrd/internal/logs"
 	"acrd/internal/metrics"
 	"acrd/internal/registry"
 	"acrd/internal/secrets"
@@ -85,6 +84,8 @@ type daemon struct {
 	dispatcher       *eventing.Dispatcher
 	handshake        *eventing.Handshake
 	verifier         *inbound.Verifier
+	hooks            *triggers.Hooks
+	receiver         *inbound.Receiver
 	engine           buildEngine
 	key              *secrets.Key
 	store            *store.DB
@@ -259,19 +260,8 @@ func (d *daemon) openParts(ctx context.Context) error {
 	d.tellOf(management)
 	gate := &api.Gate{Owner: token, Tokens: d.store, OpenRegistry: api.Loopback(d.tcp.Addr())}
 	admin := &api.Admin{Tokens: gate.Tokens, Secrets: local, Sources: d.store, Collect: d.collect, Log: d.log}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", gate.Registry(d.registry))
-	mux.Handle("/acr/v1/", gate.Registry(d.registry.Data()))
-	mux.Handle("/oauth2/", gate.Exchange())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.Handle(logs.LinkPrefix, lg.Handler())
-	mux.Handle("GET /metrics", gate.Metrics(counts.Handler()))
-	mux.Handle("/uploads/", management.Uploads())
-	d.openHooks(mux, gate, local, counts)
-	mux.Handle(eventing.HandshakePrefix, d.handshake) // each has a token of its own
-	mux.Handle("/acrd/v1/", gate.Management(admin.Handler()))
-	mux.Handle("/", gate.Management(management.Handler()))
-	d.handler = api.Protect(d.traffic.watch(mux), d.names())
+	d.openHooks(local, counts)
+	d.handler = api.Protect(d.traffic.watch(open(d.doors(house{gate, management, admin, lg, counts}))), d.names())
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"acrd/eventing/inbound"
 	"acrd/internal/address"
-	"acrd/internal/api"
 	"acrd/internal/images"
 	"acrd/internal/metrics"
 	"acrd/internal/secrets"
@@ -17,10 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// openHooks mounts what needs no login, for it proves itself: hooks of git
-// servers by their signature, and those of registries by their address; and
-// where events are published.
-func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Local, counts *metrics.Metrics) {
+// openHooks makes what hooks come in at, of git servers and of registries.
+func (d *daemon) openHooks(local *secrets.Local, counts *metrics.Metrics) {
 	secret := func(ctx context.Context, name string) (string, error) {
 		value, err := local.Get(ctx, secrets.Ref{Name: name})
 		return string(value), err
@@ -30,10 +27,8 @@ func (d *daemon) openHooks(mux *http.ServeMux, gate *api.Gate, local *secrets.Lo
 		Registries: d.images(), Alone: !store.Shared(d.records.url),
 		Observe: func(k inbound.Kind, o inbound.Outcome) { counts.Notice(string(k), string(o)) },
 	}
-	receiver := &inbound.Receiver{Sources: d.store, Queue: d.store, Secret: secret, Woken: d.verifier.Wake, Log: d.log}
-	mux.Handle(triggers.HooksPrefix, &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log})
-	mux.Handle(inbound.Pattern, receiver)
-	mux.Handle(api.PublishPath, gate.Publish(&api.Publisher{Events: d.store, Registry: d.identity.id, Log: d.log}))
+	d.receiver = &inbound.Receiver{Sources: d.store, Queue: d.store, Secret: secret, Woken: d.verifier.Wake, Log: d.log}
+	d.hooks = &triggers.Hooks{Tasks: d.store, Deliveries: d.store, Commits: d.commits, Log: d.log}
 }
 
 // serveHooks asks registries whether it is true what was said of them.

@@ -29,7 +29,7 @@ type Admin struct {
 // adminRoot is where the owner's own affairs are.
 const adminRoot = "/acrd/v1"
 
-// routes are all of them. docs/openapi.yaml has the same.
+// routes are all of them.
 func (a *Admin) routes() []route {
 	return append([]route{
 		{"POST", adminRoot + "/tokens", a.createToken},

@@ -28,9 +28,18 @@ const (
 // Exchange serves the addresses below /oauth2/. It is behind no guard.
 func (g *Gate) Exchange() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+exchangeRoot+"exchange", g.exchange)
-	mux.HandleFunc("POST "+exchangeRoot+"token", g.access)
+	for operation, serve := range g.exchanges() {
+		mux.HandleFunc(operation, serve)
+	}
 	return mux
+}
+
+// exchanges are what Exchange serves.
+func (g *Gate) exchanges() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"POST " + exchangeRoot + "exchange": g.exchange,
+		"POST " + exchangeRoot + "token":    g.access,
+	}
 }
 
 // exchange makes a refresh token of a token of ours. Where everybody may do

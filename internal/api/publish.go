@@ -58,7 +58,7 @@ const (
 	longestID, longestText = 256, 1024
 )
 
-// routes are what it serves. docs/openapi.yaml has the same.
+// routes are what it serves.
 func (p *Publisher) routes() []route { return []route{{"POST", PublishPath, p.publish}} }
 
 // ServeHTTP implements http.Handler.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -108,9 +109,18 @@ const (
 	groupRegistries        = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ContainerRegistry/registries"
 )
 
-// routes are all of them but the contexts'. docs/openapi.yaml has the same.
+// routes are all of them but the contexts'.
 func (s *Server) routes() []route {
 	return slices.Concat(s.runRoutes(), s.webhookRoutes(), s.eventSubscriptionRoutes())
+}
+
+// Operations are all that this package serves, as docs/openapi.yaml names them.
+func Operations() []string {
+	all := slices.Collect(maps.Keys(new(Gate).exchanges()))
+	for _, r := range slices.Concat(new(Server).routes(), new(Admin).routes(), new(Publisher).routes()) {
+		all = append(all, r.method+" "+r.path)
+	}
+	return append(all, "PUT "+uploadRoot+"{path}")
 }
 
 func (s *Server) runRoutes() []route {

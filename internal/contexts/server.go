@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
@@ -56,14 +58,25 @@ const idleLimit = time.Minute
 // Handler serves s at /contexts. Who may send is for a handler in front of it
 // to decide, and a prefix for http.StripPrefix to remove.
 func Handler(s *Store) http.Handler {
-	h := &handler{store: s}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /contexts", h.plan)
-	mux.HandleFunc("PUT /contexts/{digest}", h.receive)
+	for operation, serve := range (&handler{store: s}).operations() {
+		mux.HandleFunc(operation, serve)
+	}
 	return mux
 }
 
+// Operations are what Handler serves, as docs/openapi.yaml names them but for
+// the prefix.
+func Operations() []string { return slices.Collect(maps.Keys(new(handler).operations())) }
+
 type handler struct{ store *Store }
+
+func (h *handler) operations() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"POST /contexts":         h.plan,
+		"PUT /contexts/{digest}": h.receive,
+	}
+}
 
 func (h *handler) plan(w http.ResponseWriter, r *http.Request) {
 	m, err := ReadManifest(body(w, r), h.store.Limits)

@@ -21,9 +21,29 @@ func (r *Registry) Data() http.Handler { return http.HandlerFunc(r.serveData) }
 
 // dataRoute is what a path of the data API asks for.
 type dataRoute struct {
-	name string // empty: the catalog
-	list string // _tags, _manifests, or empty for the repository itself
-	ref  string // a tag, a digest, or empty for the list
+	name    string // empty: the catalog
+	list    string // _tags, _manifests, or empty for the repository itself
+	ref     string // a tag, a digest, or empty for the list
+	deleted bool   // of what was deleted, and can be restored
+}
+
+// path is the route as docs/openapi.yaml has it.
+func (rt dataRoute) path() string {
+	path := acr.Root
+	if rt.deleted {
+		path += "/_deleted"
+	}
+	switch {
+	case rt.name == "":
+		return path + "/_catalog"
+	case rt.list == "":
+		return path + "/{name}"
+	case rt.ref == "":
+		return path + "/{name}/" + rt.list
+	case rt.list == "_tags":
+		return path + "/{name}/_tags/{tag}"
+	}
+	return path + "/{name}/_manifests/{digest}"
 }
 
 func (r *Registry) serveData(w http.ResponseWriter, req *http.Request) {
@@ -32,16 +52,12 @@ func (r *Registry) serveData(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	defer r.requests.Done()
-	if strings.HasPrefix(req.URL.Path, deletedRoot) {
-		r.serveDeleted(w, req)
-		return
-	}
 	rt, bad := parseData(req.URL.Path)
 	if bad != nil {
 		bad.serve(w)
 		return
 	}
-	serve := r.dataMethod(req.Method, rt)
+	serve := r.dataOperations()[req.Method+" "+rt.path()]
 	if serve == nil {
 		faultMethod.serve(w)
 		return
@@ -49,28 +65,28 @@ func (r *Registry) serveData(w http.ResponseWriter, req *http.Request) {
 	serve(w, req, rt)
 }
 
-// dataMethod is what serves a request; nil is nothing.
-func (r *Registry) dataMethod(method string, rt dataRoute) func(http.ResponseWriter, *http.Request, dataRoute) {
-	kind := rt.list
-	if rt.ref != "" {
-		kind += "/"
-	}
-	if rt.name == "" {
-		kind = "catalog"
-	}
+// dataOperations are all that there are. docs/openapi.yaml has the same.
+func (r *Registry) dataOperations() map[string]func(http.ResponseWriter, *http.Request, dataRoute) {
 	return map[string]func(http.ResponseWriter, *http.Request, dataRoute){
-		"GET catalog":       r.dataCatalog,
-		"GET ":              r.dataRepository,
-		"PATCH ":            r.dataUpdate,
-		"DELETE ":           r.dataDelete,
-		"GET _tags":         r.dataTags,
-		"GET _tags/":        r.dataTag,
-		"PATCH _tags/":      r.dataUpdate,
-		"DELETE _tags/":     r.dataUntag,
-		"GET _manifests":    r.dataManifests,
-		"GET _manifests/":   r.dataManifest,
-		"PATCH _manifests/": r.dataUpdate,
-	}[method+" "+kind]
+		"GET /acr/v1/_catalog":                     r.dataCatalog,
+		"GET /acr/v1/{name}":                       r.dataRepository,
+		"PATCH /acr/v1/{name}":                     r.dataUpdate,
+		"DELETE /acr/v1/{name}":                    r.dataDelete,
+		"GET /acr/v1/{name}/_tags":                 r.dataTags,
+		"GET /acr/v1/{name}/_tags/{tag}":           r.dataTag,
+		"PATCH /acr/v1/{name}/_tags/{tag}":         r.dataUpdate,
+		"DELETE /acr/v1/{name}/_tags/{tag}":        r.dataUntag,
+		"GET /acr/v1/{name}/_manifests":            r.dataManifests,
+		"GET /acr/v1/{name}/_manifests/{digest}":   r.dataManifest,
+		"PATCH /acr/v1/{name}/_manifests/{digest}": r.dataUpdate,
+
+		"GET /acr/v1/_deleted/_catalog":                    r.deletedCatalog,
+		"GET /acr/v1/_deleted/{name}/_manifests":           r.deletedManifests,
+		"GET /acr/v1/_deleted/{name}/_tags":                r.deletedTags,
+		"GET /acr/v1/_deleted/{name}/_tags/{tag}":          r.deletedTags,
+		"POST /acr/v1/_deleted/{name}/_tags/{tag}":         r.restore,
+		"POST /acr/v1/_deleted/{name}/_manifests/{digest}": r.restore,
+	}
 }
 
 func parseData(path string) (dataRoute, *fault) {
@@ -78,13 +94,15 @@ func parseData(path string) (dataRoute, *fault) {
 	if !ok {
 		return dataRoute{}, faultNoEndpoint
 	}
+	rt := dataRoute{}
+	rest, rt.deleted = strings.CutPrefix(rest, "_deleted/")
 	if rest == "_catalog" {
-		return dataRoute{}, nil
+		return rt, nil
 	}
-	rt := dataRoute{name: rest}
+	rt.name = rest
 	for _, list := range []string{"_tags", "_manifests"} {
 		if name, ref, ok := strings.Cut(rest, "/"+list); ok && (ref == "" || ref[0] == '/') {
-			rt = dataRoute{name, list, strings.TrimPrefix(ref, "/")}
+			rt.name, rt.list, rt.ref = name, list, strings.TrimPrefix(ref, "/")
 		}
 	}
 	if len(rt.name) > maxName || !nameGrammar().MatchString(rt.name) {

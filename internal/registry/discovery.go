@@ -25,13 +25,8 @@ type index struct {
 	Manifests     []json.RawMessage `json:"manifests"`
 }
 
-// serveReferrers answers GET /v2/<name>/referrers/<digest>.
+// serveReferrers answers /v2/<name>/referrers/<digest>.
 func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, rt route) {
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		faultMethod.serve(w)
-		return
-	}
 	params := req.URL.Query()
 	q := query{
 		name:         rt.name,

@@ -30,6 +30,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -179,6 +181,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 	req = req.Clone(req.Context()) // ours to change
 	rt, bad := parseRoute(req)
+	if known := methods()[rt.endpoint()]; bad == nil && !slices.Contains(known, req.Method) {
+		w.Header().Set("Allow", strings.Join(known, ", "))
+		bad = faultMethod
+	}
 	if bad == nil {
 		bad = bound(req, rt)
 	}

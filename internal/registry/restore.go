@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"acrd/internal/acr"
@@ -15,40 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// deletedRoot is what paths about what was deleted begin with.
-const deletedRoot = acr.Root + "/_deleted/"
-
-// serveDeleted answers what is asked about deleted things:
-//
-//	GET  _catalog
-//	GET  <name>/_manifests
-//	GET  <name>/_tags
-//	POST <name>/_tags/<tag>?digest=&force=
-//	POST <name>/_manifests/<digest>
-func (r *Registry) serveDeleted(w http.ResponseWriter, req *http.Request) {
-	path := strings.TrimPrefix(req.URL.Path, deletedRoot)
-	if path == "_catalog" && req.Method == http.MethodGet {
-		r.deletedCatalog(w)
-		return
-	}
-	rt, bad := parseData(acr.Root + "/" + path)
-	if bad != nil {
-		bad.serve(w)
-		return
-	}
-	switch {
-	case req.Method == http.MethodGet && rt.list == "_manifests" && rt.ref == "":
-		r.deletedManifests(w, req, rt.name)
-	case req.Method == http.MethodGet && rt.list == "_tags":
-		r.deletedTags(w, req, rt)
-	case req.Method == http.MethodPost && rt.list != "" && rt.ref != "":
-		r.restore(w, req, rt)
-	default:
-		faultMethod.serve(w)
-	}
-}
-
-func (r *Registry) deletedCatalog(w http.ResponseWriter) {
+// deletedCatalog lists the repositories that something was deleted from.
+func (r *Registry) deletedCatalog(w http.ResponseWriter, _ *http.Request, _ dataRoute) {
 	names, err := r.trash.names()
 	if err != nil {
 		r.internal(w, "list deleted", err)
@@ -57,17 +24,17 @@ func (r *Registry) deletedCatalog(w http.ResponseWriter) {
 	answer(w, http.StatusOK, acr.Repositories{Names: append([]string{}, names...)})
 }
 
-func (r *Registry) deletedManifests(w http.ResponseWriter, req *http.Request, name string) {
-	all, err := r.trash.manifests(name)
+func (r *Registry) deletedManifests(w http.ResponseWriter, req *http.Request, rt dataRoute) {
+	all, err := r.trash.manifests(rt.name)
 	if err != nil {
 		r.internal(w, "list deleted", err)
 		return
 	}
-	all = slices.DeleteFunc(all, func(m acr.DeletedManifest) bool { return r.there(route{name: name, ref: m.Digest}) })
+	all = slices.DeleteFunc(all, func(m acr.DeletedManifest) bool { return r.there(route{name: rt.name, ref: m.Digest}) })
 	for i := range all {
 		all[i].Expires = r.expires(all[i].Deleted)
 	}
-	answer(w, http.StatusOK, acr.DeletedManifests{Registry: req.Host, Repository: name, Manifests: append([]acr.DeletedManifest{}, all...)})
+	answer(w, http.StatusOK, acr.DeletedManifests{Registry: req.Host, Repository: rt.name, Manifests: append([]acr.DeletedManifest{}, all...)})
 }
 
 func (r *Registry) deletedTags(w http.ResponseWriter, req *http.Request, rt dataRoute) {

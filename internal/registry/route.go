@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 
 	"acrd/internal/pattern"
 
@@ -26,6 +29,54 @@ type route struct {
 	kind kind
 	name string // repository; empty for kindBase and kindCatalog
 	ref  string // tag, digest or upload session; empty when a session is asked for
+}
+
+// endpoint is the route as docs/openapi.yaml has it.
+func (rt route) endpoint() string {
+	switch rt.kind {
+	case kindCatalog:
+		return "/v2/_catalog"
+	case kindTags:
+		return "/v2/{name}/tags/list"
+	case kindManifest:
+		return "/v2/{name}/manifests/{reference}"
+	case kindBlob:
+		return "/v2/{name}/blobs/{digest}"
+	case kindReferrers:
+		return "/v2/{name}/referrers/{digest}"
+	case kindUpload:
+		if rt.ref == "" {
+			return "/v2/{name}/blobs/uploads/"
+		}
+		return "/v2/{name}/blobs/uploads/{session}"
+	}
+	return "/v2/"
+}
+
+// methods are what an endpoint knows. docs/openapi.yaml has the same, and
+// nothing else gets as far as distribution.
+var methods = sync.OnceValue(func() map[string][]string {
+	return map[string][]string{
+		"/v2/":                               {"GET", "HEAD"},
+		"/v2/_catalog":                       {"GET"},
+		"/v2/{name}/tags/list":               {"GET"},
+		"/v2/{name}/manifests/{reference}":   {"GET", "HEAD", "PUT", "DELETE"},
+		"/v2/{name}/blobs/{digest}":          {"GET", "HEAD", "DELETE"},
+		"/v2/{name}/referrers/{digest}":      {"GET", "HEAD"},
+		"/v2/{name}/blobs/uploads/":          {"POST"},
+		"/v2/{name}/blobs/uploads/{session}": {"GET", "HEAD", "PATCH", "PUT", "DELETE"},
+	}
+})
+
+// Operations are all that a registry serves, as docs/openapi.yaml names them.
+func Operations() []string {
+	all := slices.Collect(maps.Keys((*Registry)(nil).dataOperations()))
+	for path, known := range methods() {
+		for _, m := range known {
+			all = append(all, m+" "+path)
+		}
+	}
+	return all
 }
 
 const maxName = 255 // of a repository; distribution and clients agree on it

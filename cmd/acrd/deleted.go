@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"acrd/internal/acr"
@@ -64,6 +65,7 @@ func listDeletedTags(ctx context.Context, s *session, args []string) error {
 		if err != nil {
 			return err
 		}
+		slices.Reverse(all)
 		t := table{head: []string{"TAG", "DIGEST", "DELETED", "EXPIRES"}}
 		for _, tag := range all {
 			t.add(tag.Name, tag.Digest, when(tag.Deleted), when(tag.Expires))

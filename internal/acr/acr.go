@@ -156,8 +156,8 @@ type DeletedManifest struct {
 	Digest    string    `json:"digest"`
 	MediaType string    `json:"mediaType"`
 	Tags      []string  `json:"tags,omitempty"` // that went with it
-	Deleted   time.Time `json:"deletedTime"`
-	Expires   time.Time `json:"expirationTime,omitzero"`
+	Deleted   time.Time `json:"deletedAt"`
+	Expires   time.Time `json:"expiresAfter,omitzero"`
 }
 
 // DeletedManifests are a repository's.
@@ -169,13 +169,13 @@ type DeletedManifests struct {
 
 // A DeletedTag can be restored until it expires.
 type DeletedTag struct {
-	Name    string    `json:"name"`
+	Name    string    `json:"tag"`
 	Digest  string    `json:"digest"`
-	Deleted time.Time `json:"deletedTime"`
-	Expires time.Time `json:"expirationTime,omitzero"`
+	Deleted time.Time `json:"deletedAt"`
+	Expires time.Time `json:"expiresAfter,omitzero"`
 }
 
-// DeletedTags are a repository's, the last deleted first.
+// DeletedTags are a repository's, the last deleted last.
 type DeletedTags struct {
 	Registry   string       `json:"registry"`
 	Repository string       `json:"imageName"`

@@ -23,7 +23,7 @@ func (c *Client) DeletedManifests(ctx context.Context, repository string) ([]Del
 }
 
 // DeletedTags are those of a repository that can be restored, the last deleted
-// first; of one tag, if it is not empty.
+// last; of one tag, if it is not empty.
 func (c *Client) DeletedTags(ctx context.Context, repository, tag string) ([]DeletedTag, error) {
 	var all DeletedTags
 	return all.Tags, c.call(ctx, http.MethodGet, strings.TrimSuffix(deleted+repository+"/_tags/"+tag, "/"), nil, &all)

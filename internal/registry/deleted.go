@@ -81,7 +81,7 @@ func (x *trash) manifests(name string) ([]acr.DeletedManifest, error) {
 	return readEntries[acr.DeletedManifest](x.root, path.Join(name, "_manifests"))
 }
 
-// tags are those of a repository, the last deleted first; of one tag, if it is
+// tags are those of a repository, the last deleted last; of one tag, if it is
 // not empty.
 func (x *trash) tags(name, tag string) ([]acr.DeletedTag, error) {
 	names := []string{tag}
@@ -104,7 +104,7 @@ func (x *trash) tags(name, tag string) ([]acr.DeletedTag, error) {
 		all = append(all, found...)
 	}
 	slices.SortStableFunc(all, func(a, b acr.DeletedTag) int {
-		return cmp.Or(b.Deleted.Compare(a.Deleted), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.Deleted.Compare(b.Deleted), cmp.Compare(a.Name, b.Name))
 	})
 	return all, nil
 }

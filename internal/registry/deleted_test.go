@@ -189,3 +189,36 @@ func (s *site) tagsOf(repo string) []string {
 	tags, _ := s.list("/v2/"+repo+"/tags/list", "tags")
 	return tags
 }
+
+// az picks the last of what a tag has named, and names the tag in the body.
+func TestSoftDelete_AsAzure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.softly()
+	var digests []string
+	for range 2 {
+		d := s.push("app:v1", ociImage(t)).String()
+		s.want(http.StatusAccepted, "", "DELETE", "/v2/app/manifests/"+d, nil)
+		digests = append(digests, d)
+	}
+	var list struct {
+		Tags []struct{ Tag, Digest, DeletedAt string }
+	}
+	s.decode(&list, "/acr/v1/_deleted/app/_tags")
+	var told []string
+	for _, tag := range list.Tags {
+		if tag.Tag != "v1" || tag.DeletedAt == "" {
+			t.Errorf("tag %+v", tag)
+		}
+		told = append(told, tag.Digest)
+	}
+	if diff := cmp.Diff(digests, told); diff != "" {
+		t.Errorf("what v1 has named (-want +got):\n%s", diff)
+	}
+	restore := "/acr/v1/_deleted/app/_manifests/" + digests[0] + "?force=False"
+	s.want(http.StatusBadRequest, "TAG_INVALID", "POST", restore, []byte(`{"tag":"a/b"}`))
+	s.want(http.StatusBadRequest, "UNSUPPORTED", "POST", restore, []byte(`[]`))
+	s.want(http.StatusOK, "", "POST", restore, []byte(`{"tag":"v1"}`))
+	s.whole("app:v1")
+	s.want(http.StatusConflict, "TAG_EXISTS", "POST", restore, []byte(`{"tag":"v1"}`))
+}

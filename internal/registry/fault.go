@@ -35,6 +35,7 @@ var (
 	faultManifestGone    = &fault{http.StatusNotFound, "MANIFEST_UNKNOWN", "the specified manifest does not exist"}
 	faultNotDeleted      = &fault{http.StatusNotFound, "MANIFEST_UNKNOWN", "nothing of that name was deleted, or it was too long ago"}
 	faultTagThere        = &fault{http.StatusConflict, "TAG_EXISTS", "the tag exists: give --force to put it to what was deleted"}
+	faultRestore         = &fault{http.StatusBadRequest, "UNSUPPORTED", "what to restore is a JSON object with a tag, or nothing"}
 	faultPage            = &fault{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a number from 1"}
 	faultOrder           = &fault{http.StatusBadRequest, "UNSUPPORTED", "orderby must be timeasc, timedesc or none"}
 	faultAttributes      = &fault{http.StatusBadRequest, "UNSUPPORTED", "attributes are a JSON object of deleteEnabled, writeEnabled, listEnabled and readEnabled"}

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -56,28 +58,9 @@ func (r *Registry) expires(deleted time.Time) time.Time {
 // restore brings a manifest back, under a tag or its digest. It is pushed once
 // more, as far as everybody else is concerned.
 func (r *Registry) restore(w http.ResponseWriter, req *http.Request, rt dataRoute) {
-	d := digest.Digest(rt.ref)
-	if rt.list == "_tags" {
-		d = digest.Digest(req.URL.Query().Get("digest"))
-		if d == "" {
-			tags, err := r.trash.tags(rt.name, rt.ref)
-			if err != nil {
-				r.internal(w, "restore", err)
-				return
-			}
-			if len(tags) == 0 {
-				faultNotDeleted.serve(w)
-				return
-			}
-			d = digest.Digest(tags[0].Digest)
-		}
-		if force, _ := strconv.ParseBool(req.URL.Query().Get("force")); !force && r.there(route{name: rt.name, ref: rt.ref}) {
-			faultTagThere.serve(w)
-			return
-		}
-	}
-	if d.Validate() != nil {
-		faultDigest.serve(w)
+	rt, d, bad := r.restorable(w, req, rt)
+	if bad != nil {
+		bad.serve(w)
 		return
 	}
 	a := r.pushAgain(req, rt.name, rt.ref, d)
@@ -92,6 +75,44 @@ func (r *Registry) restore(w http.ResponseWriter, req *http.Request, rt dataRout
 	}
 	now := time.Now().UTC()
 	answer(w, http.StatusOK, acr.Tag{Name: rt.ref, Digest: d.String(), Created: now, Updated: now, Attributes: acr.Unlocked()})
+}
+
+// restorable is the tag or the digest that a request wants back, and the
+// manifest that it is to name. az names the tag of a digest in the body.
+func (r *Registry) restorable(w http.ResponseWriter, req *http.Request, rt dataRoute) (dataRoute, digest.Digest, *fault) {
+	q := req.URL.Query()
+	d := digest.Digest(q.Get("digest"))
+	if rt.list == "_manifests" {
+		var body struct{ Tag string }
+		if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, 1<<16)).Decode(&body); err != nil && !errors.Is(err, io.EOF) {
+			return rt, "", faultRestore
+		}
+		d = digest.Digest(rt.ref)
+		if body.Tag != "" {
+			rt.list, rt.ref = "_tags", body.Tag
+		}
+	}
+	if rt.list == "_tags" && !tagGrammar().MatchString(rt.ref) {
+		return rt, "", faultTag
+	}
+	if d == "" {
+		tags, err := r.trash.tags(rt.name, rt.ref)
+		if err != nil {
+			r.log.Error("restore", "image", rt.name, "err", err)
+			return rt, "", faultInternal
+		}
+		if len(tags) == 0 {
+			return rt, "", faultNotDeleted
+		}
+		d = digest.Digest(tags[len(tags)-1].Digest)
+	}
+	if d.Validate() != nil {
+		return rt, "", faultDigest
+	}
+	if force, _ := strconv.ParseBool(q.Get("force")); rt.list == "_tags" && !force && r.there(route{name: rt.name, ref: rt.ref}) {
+		return rt, "", faultTagThere
+	}
+	return rt, d, nil
 }
 
 // pushAgain pushes a manifest that was deleted, or has lost a tag, and first

@@ -36,12 +36,9 @@ needed. The exit code is 0 without errors, and 2 otherwise.`)
 	if err != nil {
 		return err
 	}
-	v, err := p.read(s, firstOr(rest, "."))
+	v, err := p.readHidden(s, firstOr(rest, "."))
 	if err != nil {
 		return err
-	}
-	if err := v.hideSecrets(); err != nil {
-		return faultError(err)
 	}
 	warnings, err := steps.LintFile(v.name, v.text, v.values, v.options)
 	faults, ok := errors.AsType[steps.Errors](err)

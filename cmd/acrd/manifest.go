@@ -25,21 +25,11 @@ func manifestCommands() []command {
 func listMetadata(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest list-metadata -n REPOSITORY [FLAGS]", "List the manifests of a repository, those without tags too.")
 	var f dataFlags
-	name := nameFlag(fs, "name of the repository")
+	nameFlag(fs, "name of the repository")
 	f.list(fs, true)
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	order, err := f.by()
-	if err != nil {
-		return err
-	}
-	return f.ask(ctx, s, func(c *acr.Client) error {
-		all, err := first(c.Manifests(ctx, *name, order), f.top)
+	return f.within(ctx, s, fs, "name", args, func(c *acr.Client, repository, order string) error {
+		all, err := first(c.Manifests(ctx, repository, order), f.top)
 		if err != nil {
 			return err
 		}

@@ -90,6 +90,18 @@ func (p *preview) read(s *session, where string) (*previewed, error) {
 	return v, nil
 }
 
+// readHidden does the same, and hides what the file declares as secret.
+func (p *preview) readHidden(s *session, where string) (*previewed, error) {
+	v, err := p.read(s, where)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.hideSecrets(); err != nil {
+		return nil, faultError(err)
+	}
+	return v, nil
+}
+
 // opener reads files of the folder, and for a source that only a daemon
 // fetches, or none, files of this machine.
 func (p *preview) opener(where string) (func(string) ([]byte, error), func(), error) {
@@ -191,12 +203,9 @@ func (v *previewed) hideSecrets() error {
 
 // dryRun is acrd run --dry-run.
 func (p *preview) dryRun(s *session, where string, o *output) error {
-	v, err := p.read(s, where)
+	v, err := p.readHidden(s, where)
 	if err != nil {
 		return err
-	}
-	if err := v.hideSecrets(); err != nil {
-		return faultError(err)
 	}
 	file, err := steps.Load(v.name, v.text, v.values, v.options)
 	if err != nil {

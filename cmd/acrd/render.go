@@ -21,12 +21,9 @@ needed; secrets are shown as ***.`)
 	if err != nil {
 		return err
 	}
-	v, err := p.read(s, firstOr(rest, "."))
+	v, err := p.readHidden(s, firstOr(rest, "."))
 	if err != nil {
 		return err
-	}
-	if err := v.hideSecrets(); err != nil {
-		return faultError(err)
 	}
 	r, err := steps.Render(v.name, v.text, v.values)
 	if err != nil {

@@ -229,25 +229,32 @@ func lockedWords(a acr.Attributes) string {
 	return strings.Join(words, ",")
 }
 
-func showTags(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "repository show-tags --repository NAME [FLAGS]", "List the tags of a repository.")
-	var f dataFlags
-	repository := fs.String("repository", "", "name of the repository")
-	detail := fs.Bool("detail", false, "with digests, times and locks")
-	f.list(fs, true)
-	f.define(fs, s, true)
+// within is a command that lists what is in the repository that a flag of fs
+// names, in an order that another has.
+func (f *dataFlags) within(ctx context.Context, s *session, fs *pflag.FlagSet, flag string, args []string, list func(c *acr.Client, repository, order string) error) error {
 	if _, err := parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	if err := required("--repository", *repository); err != nil {
+	repository := fs.Lookup(flag).Value.String()
+	if err := required("--"+flag, repository); err != nil {
 		return err
 	}
 	order, err := f.by()
 	if err != nil {
 		return err
 	}
-	return f.ask(ctx, s, func(c *acr.Client) error {
-		tags, err := first(c.Tags(ctx, *repository, order), f.top)
+	return f.ask(ctx, s, func(c *acr.Client) error { return list(c, repository, order) })
+}
+
+func showTags(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "repository show-tags --repository NAME [FLAGS]", "List the tags of a repository.")
+	var f dataFlags
+	fs.String("repository", "", "name of the repository")
+	detail := fs.Bool("detail", false, "with digests, times and locks")
+	f.list(fs, true)
+	f.define(fs, s, true)
+	return f.within(ctx, s, fs, "repository", args, func(c *acr.Client, repository, order string) error {
+		tags, err := first(c.Tags(ctx, repository, order), f.top)
 		if err != nil {
 			return err
 		}
@@ -272,22 +279,12 @@ type shortManifest struct {
 func showManifests(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "repository show-manifests --repository NAME [FLAGS]", "List the manifests of a repository, those without tags too.")
 	var f dataFlags
-	repository := fs.String("repository", "", "name of the repository")
+	fs.String("repository", "", "name of the repository")
 	detail := fs.Bool("detail", false, "everything that is known of them")
 	f.list(fs, true)
 	f.define(fs, s, true)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--repository", *repository); err != nil {
-		return err
-	}
-	order, err := f.by()
-	if err != nil {
-		return err
-	}
-	return f.ask(ctx, s, func(c *acr.Client) error {
-		all, err := first(c.Manifests(ctx, *repository, order), f.top)
+	return f.within(ctx, s, fs, "repository", args, func(c *acr.Client, repository, order string) error {
+		all, err := first(c.Manifests(ctx, repository, order), f.top)
 		if err != nil {
 			return err
 		}

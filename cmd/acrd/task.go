@@ -151,26 +151,18 @@ func triggerKinds(t *runner.TaskTrigger) []string {
 }
 
 func showTask(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "task show -n NAME [FLAGS]", "Show a task. Its secrets are not shown: nobody can read them back.")
-	name := nameFlag(fs, "name of the task")
-	secure := fs.Bool("with-secure-properties", false, "accepted because az acr task show has it; secrets are not shown")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	if *secure {
-		fmt.Fprintln(s.stderr, "acrd: secrets of tasks are not shown to anybody; set them again if they are lost")
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		t, err := c.Task(ctx, *name)
+	var secure bool
+	return onNamed(ctx, s, "task", "task show -n NAME [FLAGS]", "Show a task. Its secrets are not shown: nobody can read them back.", args, func(fs *pflag.FlagSet) {
+		fs.BoolVar(&secure, "with-secure-properties", false, "accepted because az acr task show has it; secrets are not shown")
+	}, func(c *connection, name string, o *output) error {
+		if secure {
+			fmt.Fprintln(s.stderr, "acrd: secrets of tasks are not shown to anybody; set them again if they are lost")
+		}
+		t, err := c.Task(ctx, name)
 		if err != nil {
 			return err
 		}
-		return f.output.print(s, t, taskTable(t))
+		return o.print(s, t, taskTable(t))
 	})
 }
 
@@ -181,26 +173,21 @@ func listTasks(ctx context.Context, s *session, args []string) error {
 }
 
 func deleteTask(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "task delete -n NAME [FLAGS]", "Delete a task. Its runs and their logs stay.")
-	name := nameFlag(fs, "name of the task")
-	yes := fs.BoolP("yes", "y", false, "do not ask")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	if err := confirm(s, *yes, fmt.Sprintf("Are you sure you want to delete the task '%s' ", *name)); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		if _, err := c.Task(ctx, *name); err != nil {
+	var yes bool
+	return onNamed(ctx, s, "task", "task delete -n NAME [FLAGS]", "Delete a task. Its runs and their logs stay.", args, yesFlag(&yes), func(c *connection, name string, _ *output) error {
+		if _, err := c.Task(ctx, name); err != nil {
 			return err
 		}
-		return c.DeleteTask(ctx, *name)
+		if err := confirm(s, yes, fmt.Sprintf("Are you sure you want to delete the task '%s' ", name)); err != nil {
+			return err
+		}
+		return c.DeleteTask(ctx, name)
 	})
+}
+
+// yesFlag defines the flag of commands that ask.
+func yesFlag(yes *bool) func(*pflag.FlagSet) {
+	return func(fs *pflag.FlagSet) { fs.BoolVarP(yes, "yes", "y", false, "do not ask") }
 }
 
 var errNotConfirmed = errors.New("nothing was done")

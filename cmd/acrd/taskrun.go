@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"acrd/internal/api"
+
+	"github.com/spf13/pflag"
 )
 
 func taskRunCommands() []command {
@@ -49,48 +51,29 @@ func showTaskRun(ctx context.Context, s *session, args []string) error {
 }
 
 func deleteTaskRun(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "taskrun delete -n NAME [FLAGS]", "Delete a task run. The run itself and its log stay.")
-	name := nameFlag(fs, "name of the task run")
-	yes := fs.BoolP("yes", "y", false, "do not ask")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	if err := confirm(s, *yes, fmt.Sprintf("Are you sure you want to delete the task run '%s' ", *name)); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		if _, err := c.TaskRun(ctx, *name); err != nil {
+	var yes bool
+	return onNamed(ctx, s, "task run", "taskrun delete -n NAME [FLAGS]", "Delete a task run. The run itself and its log stay.", args, yesFlag(&yes), func(c *connection, name string, _ *output) error {
+		if _, err := c.TaskRun(ctx, name); err != nil {
 			return err
 		}
-		return c.DeleteTaskRun(ctx, *name)
+		if err := confirm(s, yes, fmt.Sprintf("Are you sure you want to delete the task run '%s' ", name)); err != nil {
+			return err
+		}
+		return c.DeleteTaskRun(ctx, name)
 	})
 }
 
 func showTaskRunLogs(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "taskrun logs -n NAME [FLAGS]", "Show the log of the run of a task run, following it to its end.")
-	name := nameFlag(fs, "name of the task run")
-	fs.Bool("no-format", false, "ignored: nothing is formatted")
-	_ = fs.MarkHidden("no-format")
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		t, err := c.TaskRun(ctx, *name)
+	return onNamed(ctx, s, "task run", "taskrun logs -n NAME [FLAGS]", "Show the log of the run of a task run, following it to its end.", args, func(fs *pflag.FlagSet) {
+		fs.Bool("no-format", false, "ignored: nothing is formatted")
+		_ = fs.MarkHidden("no-format")
+	}, func(c *connection, name string, _ *output) error {
+		t, err := c.TaskRun(ctx, name)
 		if err != nil {
 			return err
 		}
 		if t.Properties.RunResult == nil {
-			return fmt.Errorf("the run of the task run '%s' has expired", *name)
+			return fmt.Errorf("the run of the task run '%s' has expired", name)
 		}
 		return c.copyLog(ctx, s.stdout, t.Properties.RunResult.Properties.RunID)
 	})

@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"steps/stepstest":     {"steps"},
 	"internal/dockerfile": {"internal/pattern", "steps"},
 	"internal/address":    {},
+	"internal/realm":      {},
 	"internal/pattern":    {},
 	"internal/registry":   {"internal/pattern", "eventing", "internal/acr"},
 	"internal/acr":        {},
@@ -36,7 +37,7 @@ var layers = map[string][]string{
 	"internal/store":      {"eventing", "eventing/inbound", "runner", "steps", "triggers", "internal/api", "internal/secrets"},
 	"internal/api":        {"internal/acr", "internal/pattern", "eventing", "eventing/inbound", "runner", "steps", "triggers", "internal/logs", "internal/secrets"},
 	"internal/secrets":    {"internal/pattern", "steps"},
-	"internal/source":     {"internal/pattern", "steps", "internal/address"},
+	"internal/source":     {"internal/pattern", "steps", "internal/address", "internal/realm"},
 	"internal/forge":      {"runner", "steps"},
 	"runner":              {"internal/pattern", "eventing", "steps", "runner/mask"},
 	"runner/mask":         {},
@@ -46,7 +47,7 @@ var layers = map[string][]string{
 
 	"internal/secrets/keyvault": {"internal/secrets"},
 	"internal/store/storetest":  {"eventing", "eventing/inbound", "runner", "steps", "triggers", "triggers/triggerstest", "internal/store", "internal/api", "internal/secrets"},
-	"internal/images":           {"eventing/inbound", "triggers", "internal/registry"},
+	"internal/images":           {"eventing/inbound", "triggers", "internal/registry", "internal/realm"},
 	"internal/metrics":          {"eventing", "runner", "steps"},
 	"internal/sinks":            {"eventing", "internal/address", "internal/sinks/sinktest"},
 	"internal/sinks/sinktest":   {"eventing"},
@@ -54,7 +55,7 @@ var layers = map[string][]string{
 
 	"internal/api/apitest": {},
 
-	"internal/buildkit":           {"internal/pattern", "steps", "internal/dockerfile", "internal/buildkit/control"},
+	"internal/buildkit":           {"internal/pattern", "steps", "internal/dockerfile", "internal/buildkit/control", "internal/realm"},
 	"internal/buildkit/control":   {},
 	"internal/buildkit/container": {},
 	"internal/buildkit/network":   {},

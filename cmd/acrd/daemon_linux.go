@@ -26,6 +26,7 @@ import (
 	"acrd/internal/forge"
 	"acrd/internal/idle"
 	"acrd/internal/metrics"
+	"acrd/internal/realm"
 	"acrd/internal/registry"
 	"acrd/internal/secrets"
 	"acrd/internal/source"
@@ -55,7 +56,8 @@ type daemonOptions struct {
 	cache                 control.Cache
 	limits                control.Limits
 	plainHTTP             []string
-	allowPrivate          []string // private destinations of events, HOST:PORT
+	tokenServers          realm.Pairs // beside the registries themselves
+	allowPrivate          []string    // private destinations of events, HOST:PORT
 	ssh                   sshValues
 	imageAliases          map[string]string
 	logArchive            string           // empty is a folder of the state
@@ -221,7 +223,7 @@ func (d *daemon) openParts(ctx context.Context) error {
 		return err
 	}
 	uploads := &contexts.Store{Dir: d.path("contexts"), Limits: contexts.Limits{LinksOut: true}, Log: d.log}
-	fetcher := &source.Fetcher{Dir: d.path("sources"), Identity: d.ssh.key, KnownHosts: d.ssh.knownHosts, Log: d.log}
+	fetcher := &source.Fetcher{Dir: d.path("sources"), Identity: d.ssh.key, KnownHosts: d.ssh.knownHosts, TokenServers: d.tokenServers, Log: d.log}
 	d.housekeeping = &housekeeping{daemon: d, uploads: uploads, fetcher: fetcher}
 	d.openEngine()
 	lg, err := d.openLogs(ctx, d.store)
@@ -275,7 +277,7 @@ func hostOnly(address string) string {
 
 func (d *daemon) openEngine() {
 	if d.daemonOptions.engine != "" {
-		d.engine = buildkit.NewRemote(d.daemonOptions.engine, d.log)
+		d.engine = buildkit.NewRemote(d.daemonOptions.engine, d.registries(), d.log)
 		return
 	}
 	sum := sha256.Sum256([]byte(d.state))
@@ -286,8 +288,13 @@ func (d *daemon) openEngine() {
 			Own:       d.own(), Cache: d.cache, Run: d.limits, Debug: d.debug,
 		},
 		RegistrySocket: d.path("registry.sock"),
+		Registries:     d.registries(),
 		Log:            d.log,
 	})
+}
+
+func (d *daemon) registries() buildkit.Registries {
+	return buildkit.Registries{Transport: registryTransport(), PlainHTTP: d.plainHTTP, TokenServers: d.tokenServers}
 }
 
 // ownerToken is the token of whoever owns the state folder, made when there

@@ -38,7 +38,7 @@ func (d *daemon) serveHooks(ctx context.Context, g *errgroup.Group) {
 
 // images looks at images in all registries.
 func (d *daemon) images() *images.Client {
-	return &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP, Transport: registryTransport()}
+	return &images.Client{Own: d.host(), Handler: d.registry, PlainHTTP: d.plainHTTP, Transport: registryTransport(), TokenServers: d.tokenServers}
 }
 
 // registryTransport is http.DefaultTransport, but for addresses that no

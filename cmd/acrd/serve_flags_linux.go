@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"time"
 
 	"acrd/internal/api"
 	"acrd/internal/buildkit/control"
+	"acrd/internal/realm"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -16,17 +18,18 @@ import (
 // serveValues are what the flags of acrd serve say. Those that need no reading
 // are in the options at once.
 type serveValues struct {
-	options     daemonOptions
-	state       string
-	hosts       string
-	ssh         *sshValues
-	certificate api.Certificate
-	secrets     *secretValues
-	records     *storeValues
-	identity    *identity
-	limits      *limitValues
-	cache       *cacheValues
-	logJSON     bool
+	options      daemonOptions
+	state        string
+	hosts        string
+	tokenServers []string
+	ssh          *sshValues
+	certificate  api.Certificate
+	secrets      *secretValues
+	records      *storeValues
+	identity     *identity
+	limits       *limitValues
+	cache        *cacheValues
+	logJSON      bool
 }
 
 func serveFlags(fs *pflag.FlagSet, s *session) *serveValues {
@@ -44,6 +47,7 @@ func serveFlags(fs *pflag.FlagSet, s *session) *serveValues {
 	fs.DurationVar(&o.drain, "drain-timeout", time.Minute, "time that runs get to finish after SIGTERM")
 	fs.StringVar(&o.subnets, "subnets", "", "range that runs get their addresses from (default 172.28.0.0/14)")
 	fs.StringSliceVar(&o.plainHTTP, "plain-http", nil, "registries that speak HTTP without TLS, HOST:PORT (repeat)")
+	fs.StringArrayVar(&v.tokenServers, "token-server", nil, "server that may be shown the credential of a registry beside the registry itself, REGISTRY=HOST[:PORT] (repeat)")
 	fs.StringSliceVar(&o.allowPrivate, "allow-private", nil, "destinations at private addresses, HOST:PORT, that event subscriptions made over the network may name (repeat)")
 	fs.StringToStringVar(&o.imageAliases, "image-alias", nil, "image that the first word of a cmd stands for, NAME=IMAGE; acr, az, bash, curl and cssc are Microsoft's otherwise (repeat)")
 	fs.StringVar(&o.logArchive, "log-archive", "", "folder or bucket for the logs of runs that have ended (default STATE/log-archive)")
@@ -72,7 +76,7 @@ func (v *serveValues) read() (daemonOptions, error) {
 	if v.certificate.CertFile != "" {
 		o.certificate = &v.certificate
 	}
-	var faults [8]error
+	var faults [9]error
 	o.state, faults[0] = stateDir(v.state)
 	if (v.certificate.CertFile == "") != (v.certificate.KeyFile == "") {
 		faults[1] = &usageError{"--tls-cert and --tls-key belong together"}
@@ -82,6 +86,7 @@ func (v *serveValues) read() (daemonOptions, error) {
 	o.ssh, faults[4] = v.ssh.read()
 	o.cache, faults[5] = v.cache.read(o.state)
 	faults[6], faults[7] = v.records.read(), v.identity.check()
+	o.tokenServers, faults[8] = readTokenServers(v.tokenServers)
 	o.records, o.identity = *v.records, *v.identity
 	return o, errors.Join(faults[:]...)
 }
@@ -169,4 +174,18 @@ func diskSize(path string) int64 {
 		}
 		path = path[:cut]
 	}
+}
+
+// readTokenServers reads REGISTRY=HOST[:PORT].
+func readTokenServers(words []string) (realm.Pairs, error) {
+	pairs := realm.Pairs{}
+	var faults []error
+	for _, w := range words {
+		registry, server, ok := strings.Cut(w, "=")
+		if !ok || registry == "" || server == "" || strings.Contains(server, "/") {
+			faults = append(faults, &usageError{fmt.Sprintf("--token-server %s: want REGISTRY=HOST[:PORT]", w)})
+		}
+		pairs[registry] = append(pairs[registry], server)
+	}
+	return pairs, errors.Join(faults...)
 }

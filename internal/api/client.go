@@ -52,7 +52,7 @@ func NewClient(server, token string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("server %q: want unix:PATH or http(s)://HOST:PORT", server)
 	}
-	return &Client{&http.Client{Transport: withToken{reaching{http.DefaultTransport}, token}}, u.Scheme + "://" + u.Host}, nil
+	return &Client{&http.Client{Transport: withToken{reaching{http.DefaultTransport}, token, *u}}, u.Scheme + "://" + u.Host}, nil
 }
 
 // reaching makes ErrUnreachable of whatever keeps a request from being
@@ -70,13 +70,15 @@ func (t reaching) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
+// withToken shows the token to the daemon, and to nobody whom a redirect names.
 type withToken struct {
 	next  http.RoundTripper
 	token string
+	at    url.URL
 }
 
 func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.token != "" {
+	if t.token != "" && r.URL.Scheme == t.at.Scheme && r.URL.Host == t.at.Host {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", "Bearer "+t.token)
 	}

@@ -217,7 +217,7 @@ func (s *workshop) solveOptions(op *steps.BuildOp, in *inputs) (client.SolveOpt,
 		// The engine compares a folder with what it last saw under its key.
 		SharedKey:           in.key,
 		AllowedEntitlements: s.buildEntitlements(),
-		Session:             []bksession.Attachable{newAuth(s.place.Credentials), secretsprovider.FromMap(in.secrets)},
+		Session:             []bksession.Attachable{newAuth(s.place.Credentials, s.registries), secretsprovider.FromMap(in.secrets)},
 		Internal:            true,
 	}
 	if len(op.SSH) > 0 {

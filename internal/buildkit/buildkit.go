@@ -36,6 +36,8 @@ type Options struct {
 	// RegistrySocket is where the daemon serves its registry and nothing
 	// else, for runs that are allowed in.
 	RegistrySocket string
+	// Registries are what Config.PlainHTTP does not say.
+	Registries Registries
 	// Log gets the child's warnings; nil discards.
 	Log *slog.Logger
 }
@@ -82,7 +84,7 @@ func (e *Engine) Open(ctx context.Context, p *steps.Place) (steps.Session, error
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(g, p)
+	s := newSession(g, p, &e.options.Registries)
 	open := control.OpenRun{Dir: p.Dir, Secret: s.secretFiles(), Limits: control.Limits{}}
 	if s.allowed(steps.AllowRegistry) && e.options.RegistrySocket != "" {
 		open.Registry = &control.Door{Address: doorAddress(p.Registry), Socket: e.options.RegistrySocket}

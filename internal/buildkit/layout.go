@@ -21,7 +21,7 @@ import (
 type layout struct{ dir string }
 
 // push sends the image or index with a digest, as it is.
-func (l layout) push(ctx context.Context, digest, ref string, credentials []steps.Credential) (*steps.Pushed, error) {
+func (l layout) push(ctx context.Context, digest, ref string, credentials []steps.Credential, r *Registries) (*steps.Pushed, error) {
 	tag, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, &steps.RefusedError{Reason: err.Error()}
@@ -34,7 +34,8 @@ func (l layout) push(ctx context.Context, digest, ref string, credentials []step
 	if err != nil {
 		return nil, err
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(authFor(tag.Context().RegistryStr(), credentials))}
+	registry := tag.Context().RegistryStr()
+	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(r.guard(registry)), remote.WithAuth(authFor(registry, credentials))}
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return nil, fmt.Errorf("read layout: %w", err)

@@ -26,8 +26,9 @@ import (
 // and for the push. What needs our own engine is refused by name: cmd steps,
 // for a remote machine cannot see the workspace.
 type Remote struct {
-	address string
-	log     *slog.Logger
+	address    string
+	registries Registries
+	log        *slog.Logger
 
 	once sync.Once
 	kit  *client.Client
@@ -36,8 +37,8 @@ type Remote struct {
 
 // NewRemote connects when it is first used. The address is BuildKit's:
 // tcp://HOST:PORT, unix://PATH.
-func NewRemote(address string, log *slog.Logger) *Remote {
-	return &Remote{address: address, log: log}
+func NewRemote(address string, r Registries, log *slog.Logger) *Remote {
+	return &Remote{address: address, registries: r, log: log}
 }
 
 // answerTimeout bounds the wait for a remote BuildKit to say anything.
@@ -94,7 +95,7 @@ func (r *Remote) Open(ctx context.Context, p *steps.Place) (steps.Session, error
 	if err != nil {
 		return nil, fmt.Errorf("layout of run: %w", err)
 	}
-	return &remoteSession{workshop: newWorkshop(p), kit: kit, store: store, layout: layout{dir: dir}}, nil
+	return &remoteSession{workshop: newWorkshop(p, &r.registries), kit: kit, store: store, layout: layout{dir: dir}}, nil
 }
 
 // storeID is what the layout is called between here and the remote BuildKit.
@@ -151,7 +152,7 @@ func (s *remoteSession) Push(ctx context.Context, ref string, _ io.Writer) (*ste
 	if !ok {
 		return nil, notBuilt(ref)
 	}
-	return s.layout.push(ctx, image.digest, ref, s.place.Credentials)
+	return s.layout.push(ctx, image.digest, ref, s.place.Credentials, s.registries)
 }
 
 // Close forgets the layout.

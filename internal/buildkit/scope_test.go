@@ -8,7 +8,7 @@ import (
 
 // TestCacheScope has a scope that the build's own arguments do not change.
 func TestCacheScope(t *testing.T) {
-	s := newWorkshop(&steps.Place{})
+	s := newWorkshop(&steps.Place{}, &Registries{})
 	op := &steps.BuildOp{BuildOptions: steps.BuildOptions{BuildArgs: []string{"BUILDKIT_CACHE_MOUNT_NS=theirs"}, AddHosts: []string{"a:10.0.0.1"}}}
 	const key, hosts = "build-arg:BUILDKIT_CACHE_MOUNT_NS", "add-hosts"
 	for scope, want := range map[string][2]string{

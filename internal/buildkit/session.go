@@ -27,7 +27,8 @@ import (
 // A workshop is what builds of one run have in common: what the run may do,
 // and what it has built.
 type workshop struct {
-	place *steps.Place
+	place      *steps.Place
+	registries *Registries
 
 	mu     sync.Mutex // guards images
 	images map[string]*runImage
@@ -37,7 +38,9 @@ type workshop struct {
 // finds it, docker-image://... or oci-layout://...
 type runImage struct{ name, digest string }
 
-func newWorkshop(p *steps.Place) workshop { return workshop{place: p, images: map[string]*runImage{}} }
+func newWorkshop(p *steps.Place, r *Registries) workshop {
+	return workshop{place: p, registries: r, images: map[string]*runImage{}}
+}
 
 func (s *workshop) allowed(word string) bool { return slices.Contains(s.place.Allow, word) }
 
@@ -55,8 +58,8 @@ type runSession struct {
 	closed bool
 }
 
-func newSession(g *generation, p *steps.Place) *runSession {
-	return &runSession{workshop: newWorkshop(p), gen: g, stopping: make(chan struct{})}
+func newSession(g *generation, p *steps.Place, r *Registries) *runSession {
+	return &runSession{workshop: newWorkshop(p, r), gen: g, stopping: make(chan struct{})}
 }
 
 // Close ends the detached commands, gives BuildKit back what the run held, and
@@ -119,7 +122,7 @@ func (s *runSession) borrow() (*loan, error) {
 		cancel()
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	bk.Allow(newAuth(s.place.Credentials))
+	bk.Allow(newAuth(s.place.Credentials, s.registries))
 	l := &loan{session: bk, cancel: cancel, group: &errgroup.Group{}}
 	l.group.Go(func() error { return bk.Run(ctx, s.gen.kit.Dialer()) })
 	l.group.Go(func() error {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"acrd/internal/realm"
 	"acrd/triggers"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -32,6 +33,8 @@ type Client struct {
 	PlainHTTP []string
 	// Transport is for other registries; nil is http.DefaultTransport.
 	Transport http.RoundTripper
+	// TokenServers are trusted with credentials beside the registries.
+	TokenServers realm.Pairs
 }
 
 var _ triggers.Registries = (*Client)(nil)
@@ -130,24 +133,30 @@ func platforms(list *v1.IndexManifest) map[string]string {
 // long the registry wants to be left alone.
 func (c *Client) open(ctx context.Context, ref string, as *triggers.Login, after *time.Duration) (name.Reference, []remote.Option, error) {
 	host, _, _ := strings.Cut(ref, "/")
-	var plain []name.Option
+	var options []name.Option
+	plain := false
 	way := c.Transport
 	if way == nil {
 		way = http.DefaultTransport
 	}
 	switch {
 	case host == c.Own:
-		plain, way = append(plain, name.Insecure), inside{c.Handler}
+		plain, way = true, inside{c.Handler}
 	case slices.Contains(c.PlainHTTP, host):
-		plain = append(plain, name.Insecure)
+		plain = true
 	}
-	r, err := name.ParseReference(ref, plain...)
+	if plain {
+		options = append(options, name.Insecure)
+	}
+	r, err := name.ParseReference(ref, options...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("image %s: %w", ref, err)
 	}
 	auth := authn.Anonymous
 	if as != nil {
 		auth = authn.FromConfig(authn.AuthConfig{Username: as.User, Password: as.Password})
+		registry := r.Context().RegistryStr()
+		way = realm.Guard{Next: way, Registry: registry, Plain: plain || realm.OnLoopback(registry), Pairs: c.TokenServers}
 	}
 	// The scheduler of looks is who tries again, not the client.
 	once := remote.WithRetryBackoff(remote.Backoff{Steps: 1})

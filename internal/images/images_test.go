@@ -1,12 +1,14 @@
 package images
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"acrd/internal/realm"
 	"acrd/internal/registry"
 	"acrd/triggers"
 
@@ -86,5 +88,59 @@ func TestRefusal(t *testing.T) {
 	refused, ok := err.(*triggers.StatusError) //nolint:errorlint // as it is
 	if !ok || refused.Status != http.StatusTooManyRequests || refused.After != 90*time.Second {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestCredentialStaysHere has a registry that names a token server on another
+// port, and one that redirects there: neither sees the credential, or a token.
+func TestCredentialStaysHere(t *testing.T) {
+	var seen []string
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("Authorization"))
+		_, _ = io.WriteString(w, `{"token":"t0ken"}`)
+	}))
+	defer other.Close()
+	elsewhere := strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
+	at, moved := "", false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case moved:
+			http.Redirect(w, r, elsewhere+r.URL.Path, http.StatusTemporaryRedirect)
+		case r.URL.Path == "/token":
+			_, _ = io.WriteString(w, `{"token":"t0ken"}`)
+		case r.Header.Get("Authorization") != "Bearer t0ken":
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+at+`/token",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			w.Header().Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			w.Header().Set("Content-Length", "2")
+		}
+	}))
+	defer s.Close()
+	ref := strings.TrimPrefix(s.URL, "http://") + "/app:1"
+	c, as := &Client{}, &triggers.Login{User: "robot", Password: "c4n4ry"}
+	at = s.URL
+	if _, err := c.Head(t.Context(), ref, as); err != nil {
+		t.Errorf("the registry's own realm: %v", err)
+	}
+	at = elsewhere
+	if _, err := c.Head(t.Context(), ref, as); err == nil || !strings.Contains(err.Error(), "wants its credential sent to "+elsewhere) {
+		t.Errorf("a realm elsewhere: %v", err)
+	}
+	if _, err := c.Tags(t.Context(), strings.TrimSuffix(ref, ":1"), as); err == nil {
+		t.Error("tags are listed with a token from elsewhere")
+	}
+	moved = true
+	_, _ = c.Head(t.Context(), ref, as)
+	for _, s := range seen {
+		if s != "" {
+			t.Errorf("the other host saw %q", s)
+		}
+	}
+	seen, moved = nil, false
+	c.TokenServers = realm.Pairs{strings.TrimPrefix(s.URL, "http://"): {strings.TrimPrefix(elsewhere, "http://")}}
+	if _, err := c.Head(t.Context(), ref, as); err != nil || len(seen) == 0 || !strings.HasPrefix(seen[0], "Basic ") {
+		t.Errorf("a realm that the owner trusts: %v, it saw %q", err, seen)
 	}
 }

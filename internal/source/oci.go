@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 
 	"acrd/internal/pattern"
+	"acrd/internal/realm"
 	"acrd/steps"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -44,7 +44,9 @@ func (f *Fetcher) fetchOCI(ctx context.Context, c steps.Context, dir string, m *
 	t := f.newTransport(m)
 	defer t.close()
 	registry := ref.Context().Registry
-	guard := &registryTransport{base: t, registry: registry.RegistryStr(), realms: f.Realms[registry.RegistryStr()]}
+	guard := &registryTransport{base: realm.Guard{
+		Next: t, Registry: registry.RegistryStr(), Plain: registry.Scheme() == "http", Pairs: f.TokenServers,
+	}}
 	options := []remote.Option{remote.WithTransport(guard), remote.WithUserAgent("acrd"), remote.WithContext(ctx)}
 	if cred := f.credential(ctx, c, registry.Scheme(), registry.RegistryStr()); cred != (credential{}) {
 		options = append(options, remote.WithAuth(&authn.Basic{Username: cred.user, Password: cred.password}))
@@ -142,12 +144,9 @@ func isTarType(mediaType string) bool {
 	})
 }
 
-// A registryTransport keeps the credential and the tokens of a registry to the
-// registry, and what is read into memory small.
+// A registryTransport keeps small what is read into memory of a registry.
 type registryTransport struct {
-	base     http.RoundTripper
-	registry string
-	realms   []string // further hosts that may be shown the credential
+	base realm.Guard
 
 	mu       sync.Mutex // guards plainErr
 	plainErr error
@@ -162,9 +161,6 @@ func (t *registryTransport) fault() error {
 }
 
 func (t *registryTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Header.Get("Authorization") != "" && req.URL.Host != t.registry && !t.trusted(req.URL) {
-		return nil, fmt.Errorf("registry %s wants its credential sent to %s, which is not done: it may be allowed as a realm of the registry", t.registry, req.URL.Host)
-	}
 	resp, err := t.base.RoundTrip(req)
 	if err != nil && req.URL.Scheme == "http" {
 		t.mu.Lock()
@@ -176,20 +172,6 @@ func (t *registryTransport) RoundTrip(req *http.Request) (*http.Response, error)
 		resp.Body = &short{ReadCloser: resp.Body, left: most}
 	}
 	return resp, err
-}
-
-// trusted tells whether u is a token server of the registry: one that is known
-// or configured, one below the registry's host or right above it, or another
-// port of it.
-func (t *registryTransport) trusted(u *url.URL) bool {
-	registry, _, _ := strings.Cut(t.registry, ":")
-	host := u.Hostname()
-	_, parent, _ := strings.Cut(registry, ".")
-	return host == registry ||
-		registry == name.DefaultRegistry && host == "auth.docker.io" ||
-		strings.HasSuffix(host, "."+registry) ||
-		host == parent && strings.Contains(parent, ".") ||
-		slices.Contains(t.realms, host) || slices.Contains(t.realms, u.Host)
 }
 
 // short is a body that fails when it is longer than it has any reason to be.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"acrd/internal/realm"
+
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -171,16 +173,16 @@ func TestOCICredential(t *testing.T) {
 	}))
 	defer elsewhere.Close()
 	elsewhere.URL = strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)
-	realm := ""
+	at := ""
 	s := newTestRegistry(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch {
 		case r.URL.Path == "/token" && r.Header.Get("Authorization") == basic:
 			json.NewEncoder(w).Encode(map[string]string{"token": "t0ken"})
-		case realm == "" && r.Header.Get("Authorization") != basic:
+		case at == "" && r.Header.Get("Authorization") != basic:
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
 			http.Error(w, "s3cr3t reply", http.StatusUnauthorized)
-		case realm != "" && r.Header.Get("Authorization") != "Bearer t0ken":
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="x"`, realm))
+		case at != "" && r.Header.Get("Authorization") != "Bearer t0ken":
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="x"`, at))
 			http.Error(w, "s3cr3t reply", http.StatusUnauthorized)
 		default:
 			next.ServeHTTP(w, r)
@@ -193,15 +195,15 @@ func TestOCICredential(t *testing.T) {
 	}}
 	fetchInto(t, &Fetcher{}, address, "s3cr3t").wantError(t, "401")
 	mustFetch(t, f, address, secret).wantFile(t, "a", "1")
-	realm = s.URL
+	at = s.URL
 	mustFetch(t, f, address, secret, "t0ken").wantFile(t, "a", "1")
 
-	realm = elsewhere.URL
-	fetchInto(t, f, address, secret).wantError(t, "wants its credential sent to localhost")
+	at = elsewhere.URL
+	fetchInto(t, f, address, secret).wantError(t, "wants its credential sent to http://localhost")
 	if len(seen) > 0 {
 		t.Errorf("the token server elsewhere saw %q", seen)
 	}
-	f.Realms = map[string][]string{host: {strings.TrimPrefix(elsewhere.URL, "http://")}}
+	f.TokenServers = realm.Pairs{host: {strings.TrimPrefix(elsewhere.URL, "http://")}}
 	mustFetch(t, f, address, secret).wantFile(t, "a", "1")
 	if len(seen) == 0 || seen[0] != basic {
 		t.Errorf("the trusted token server saw %q; want the credential", seen)

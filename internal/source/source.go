@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"acrd/internal/realm"
 	"acrd/steps"
 )
 
@@ -55,9 +56,9 @@ type Fetcher struct {
 	// itself would read. An unknown server is refused.
 	Identity, KnownHosts string
 
-	// Realms are token servers that are trusted with the credential of a
-	// registry beside the registry's own host: registry host to token hosts.
-	Realms map[string][]string
+	// TokenServers are trusted with the credential of a registry beside the
+	// registry itself.
+	TokenServers realm.Pairs
 
 	Log *slog.Logger // nil discards
 

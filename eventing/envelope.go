@@ -18,13 +18,17 @@ const (
 	WebhookType         = "application/json"
 )
 
+// ConnectedTopics begins the topics of other registries, below this one.
+const ConnectedTopics = "/connectedRegistries/"
+
 // Topic is the whole of what an event comes from, given the registry's own
-// resource id.
+// resource id. What a publisher says of itself is whole, even if it begins with
+// a slash: it does not speak for the registry.
 func Topic(registry, topic string) string {
-	if topic != "" && (topic[0] != '/' || strings.HasPrefix(strings.ToLower(topic), "/subscriptions/")) {
-		return topic
+	if topic == "" || strings.HasPrefix(topic, ConnectedTopics) {
+		return registry + topic
 	}
-	return registry + topic
+	return topic
 }
 
 // EncodeBatch is the body of a request that delivers d, and its content type.

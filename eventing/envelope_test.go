@@ -185,6 +185,7 @@ func TestEncodeBatch(t *testing.T) {
 func TestTopic(t *testing.T) {
 	for topic, want := range map[string]string{
 		"": "/r", "/connectedRegistries/edge": "/r/connectedRegistries/edge", "mine": "mine", "/Subscriptions/1/x": "/Subscriptions/1/x",
+		"/my/app": "/my/app", "/connectedRegistries": "/connectedRegistries",
 	} {
 		if got := Topic("/r", topic); got != want {
 			t.Errorf("topic %q is %q, want %q", topic, got, want)

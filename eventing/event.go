@@ -33,7 +33,7 @@ type Event struct {
 	Type string
 	// Topic is what the event comes from, below the registry's own resource
 	// id: empty for the registry itself, "/connectedRegistries/edge" for
-	// another. A topic that begins with no slash is whole: a publisher's own.
+	// another. Any other topic is whole: a publisher's own.
 	Topic string
 	// Subject is what has changed, as a filter sees it: "app:v1", a run's id.
 	Subject string

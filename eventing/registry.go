@@ -118,7 +118,7 @@ func NewRegistryEvent(eventType string, at time.Time, t Target, o Origin) Event 
 		d.Actor = &Actor{o.Actor}
 	}
 	if o.Connected != "" {
-		e.Topic, e.DataVersion = "/connectedRegistries/"+o.Connected, "2.0"
+		e.Topic, e.DataVersion = ConnectedTopics+o.Connected, "2.0"
 		d.Connected = &Connected{o.Connected}
 		d.ConnectedLower, d.Request = d.Connected, nil
 	}

@@ -46,7 +46,7 @@ func (r *Runner) taskFile(ctx context.Context, run *Run, root *os.Root) (*taskFi
 	if err != nil {
 		return nil, err
 	}
-	f.values = steps.Values{Run: run.values(), Values: values, Hidden: slices.Collect(maps.Values(req.SecretValues)), ImageAliases: r.ImageAliases, Alias: r.aliases(ctx, root)}
+	f.values = steps.Values{Run: run.values(), Values: values, Foreign: req.Foreign, Hidden: slices.Collect(maps.Values(req.SecretValues)), ImageAliases: r.ImageAliases, Alias: r.aliases(ctx, root)}
 	return f, nil
 }
 

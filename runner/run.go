@@ -82,6 +82,8 @@ type Request struct {
 	SecretValues map[string]string
 	ValuesFile   string
 	InlineValues []byte // what such a file would say
+	// Foreign names those of Values that no one who may submit runs has said.
+	Foreign []string `json:",omitempty"`
 
 	Timeout     time.Duration // 0 means DefaultTimeout
 	StepTimeout time.Duration // of a docker build's step; 0 means ACR's

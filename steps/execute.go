@@ -89,7 +89,7 @@ var errTooLong = &limitError{"the template writes more than 1 MiB"}
 func (x *executor) instrument(t *template.Template, text string) {
 	for _, one := range t.Templates() {
 		if one.Tree != nil && one.Root != nil {
-			w := &rewriter{tree: one.Tree, text: text}
+			w := &rewriter{tree: one.Tree, text: text, foreign: x.values.Foreign}
 			w.list(one.Root, one.Root)
 		}
 	}
@@ -97,10 +97,11 @@ func (x *executor) instrument(t *template.Template, text string) {
 
 // A rewriter changes one parse tree.
 type rewriter struct {
-	tree *parse.Tree
-	text string
-	line int // line of text at offset
-	from int
+	tree    *parse.Tree
+	text    string
+	foreign []string
+	line    int // line of text at offset
+	from    int
 }
 
 func (w *rewriter) list(l *parse.ListNode, loop parse.Node) {
@@ -129,7 +130,7 @@ func (w *rewriter) node(n parse.Node) {
 	switch n := n.(type) {
 	case *parse.ActionNode:
 		if len(n.Pipe.Decl) == 0 {
-			n.Pipe.Cmds = append(n.Pipe.Cmds, w.command(n, emitter(n.Pipe)))
+			n.Pipe.Cmds = append(n.Pipe.Cmds, w.command(n, w.emitter(n.Pipe)))
 		}
 	case *parse.IfNode:
 		w.list(n.List, nil)
@@ -144,21 +145,33 @@ func (w *rewriter) node(n parse.Node) {
 }
 
 // emitter is the function that a pipeline's result goes through.
-func emitter(p *parse.PipeNode) string {
+func (w *rewriter) emitter(p *parse.PipeNode) string {
 	switch text := p.String(); {
 	case secretPipe().MatchString(text):
 		return "_secret"
-	case oneWord().MatchString(text) && !strings.Contains(text, ".Values"):
+	case oneWord().MatchString(text) && !strings.Contains(text, ".Values"), w.mayBeForeign(text):
 		return "_word"
 	}
 	return "_value"
 }
 
-// oneWord finds pipelines whose result stays within its word, and secretPipe
-// those whose result no error may quote.
+// mayBeForeign tells whether a pipeline's result may have come of a value that
+// a stranger has said: unless it names others of .Values, and nothing else.
+func (w *rewriter) mayBeForeign(text string) bool {
+	if len(w.foreign) == 0 {
+		return false
+	}
+	names := ownValue().FindAllStringSubmatch(text, -1)
+	return len(names) == 0 || strings.Count(text, "Values") != len(names) || strings.Contains(text, "$") ||
+		slices.ContainsFunc(names, func(n []string) bool { return slices.Contains(w.foreign, n[1]) })
+}
+
+// oneWord finds pipelines whose result stays within its word, secretPipe those
+// whose result no error may quote, and ownValue the values by name.
 var (
 	oneWord    = pattern(`\.(Run|Build)\b`)
 	secretPipe = pattern(`\.Secrets\b`)
+	ownValue   = pattern(`(?:^|[ (|])\.Values\.(\w+)`)
 )
 
 // call is an action, in the place of another node, that calls one of our

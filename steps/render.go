@@ -15,6 +15,9 @@ type Values struct {
 	Run     RunValues
 	Values  map[string]any
 	Secrets map[string]string
+	// Foreign names those Values that a stranger has said. Each stays within
+	// its word of a command line, and is no flag.
+	Foreign []string
 	// Hidden are values among Values that no error may quote. Secrets are
 	// such without being listed.
 	Hidden []string

@@ -66,3 +66,37 @@ func TestMarksInErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignValues: what a publisher of events has said stays one word, however
+// a template gets at it; the task's own values may be several.
+func TestForeignValues(t *testing.T) {
+	const nasty = "a --privileged evil/image b\n  - cmd: evil/image"
+	values := Values{Values: map[string]any{"eventTag": nasty, "flags": "-a -b"}, Foreign: []string{"eventTag"}}
+	for expression, word := range map[string]string{
+		`{{.Values.eventTag}}`:                        nasty,
+		`x{{ .Values.eventTag }}`:                     "x" + nasty,
+		`{{ .Values.eventTag | upper }}`:              strings.ToUpper(nasty),
+		`{{ index .Values "eventTag" }}`:              nasty,
+		`{{ $t := .Values.eventTag }}{{ $t }}`:        nasty,
+		`{{ with .Values.eventTag }}{{ . }}{{ end }}`: nasty,
+		`{{ range $k, $v := .Values }}{{ if eq $k "eventTag" }}{{ $v }}{{ end }}{{ end }}`: nasty,
+		`{{ printf "%s-%s" .Values.flags .Values.eventTag }}`:                              "-a -b-" + nasty,
+		`{{ (.Values).eventTag }}`: nasty,
+	} {
+		text := "steps:\n  - cmd: img one " + expression + " {{ .Values.flags }}\n"
+		f, err := Load("task.yaml", []byte(text), values, Options{})
+		if err != nil {
+			t.Errorf("%s: %v", expression, err)
+			continue
+		}
+		c := f.Steps[0].Do.(*Cmd)
+		if diff := cmp.Diff([]string{"one", word, "-a", "-b"}, c.Args); diff != "" || len(f.Steps) != 1 {
+			t.Errorf("%s: %d steps, arguments (-want +got):\n%s", expression, len(f.Steps), diff)
+		}
+	}
+	values.Foreign = nil
+	f, err := Load("task.yaml", []byte("steps:\n  - cmd: img {{ .Values.flags }}\n"), values, Options{})
+	if err != nil || len(f.Steps[0].Do.(*Cmd).Args) != 2 {
+		t.Errorf("a task's own value: %+v, %v", f, err)
+	}
+}

@@ -62,6 +62,10 @@ func TestReaction(t *testing.T) {
 		if diff := cmp.Diff(want, req.Values); diff != "" || req.Reason != "event ChartPushed web:1.2.0" || req.Cause.Trigger() != "Event" {
 			t.Errorf("reason %q, trigger %s, values (-want +got):\n%s", req.Reason, req.Cause.Trigger(), diff)
 		}
+		foreign := []string{"eventDigest", "eventId", "eventName", "eventRepository", "eventSubject", "eventTag", "eventType", "eventVersion"}
+		if diff := cmp.Diff(foreign, req.Foreign); diff != "" { // what a stranger says is one word
+			t.Errorf("foreign values (-want +got):\n%s", diff)
+		}
 	})
 }
 

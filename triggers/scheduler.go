@@ -454,6 +454,9 @@ func (st *start) request(t *runner.Task, pins map[string]string) (runner.Request
 		req.Lineage = union(req.Lineage, i.Lineage)
 		maps.Copy(req.Pins, i.Pins)
 		maps.Copy(req.Values, i.Values)
+		if i.Kind == Event { // whoever publishes has said them
+			req.Foreign = union(req.Foreign, slices.Sorted(maps.Keys(i.Values)))
+		}
 		req.Cause = mergeCause(req.Cause, i.Cause)
 		req.Untrusted = req.Untrusted || i.Untrusted
 		req.Source = cmp.Or(i.Source, req.Source)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"acrd/eventing"
 	"acrd/runner"
@@ -77,6 +78,9 @@ func (p *Publisher) publish(w http.ResponseWriter, r *http.Request) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPublished))
 	if err != nil {
 		return err
+	}
+	if !utf8.Valid(body) { // data goes to subscribers as it came
+		return runner.Faults{{Code: "InvalidRequestContent", Target: "body", Message: "The body is not UTF-8."}}
 	}
 	events, err := p.read(r, body)
 	if err != nil {
@@ -171,23 +175,30 @@ func (c *publishCheck) when(field, value string, needed bool) time.Time {
 		return time.Now().UTC()
 	}
 	at, err := time.Parse(time.RFC3339Nano, value)
-	if err != nil {
+	at = at.UTC()
+	if err != nil || at.Year() < 1 || at.Year() > 9999 { // which a zone can make of a year that is none
 		c.fault("."+field, "It is not a time as 2006-01-02T15:04:05Z.")
+		return time.Time{}
 	}
-	return at.UTC()
+	return at
 }
 
 // allowed checks that whoever publishes may use the type and the source.
 func (c *publishCheck) allowed(eventType, source string) {
-	lower := strings.ToLower(eventType)
+	lower := folded(eventType)
 	if !c.owner && (strings.HasPrefix(lower, "microsoft.") || strings.HasPrefix(lower, "acrd.")) {
 		c.reserved = c.at + ".type: events of the type " + eventType + " are acrd's own: its owner alone may publish them"
 	}
-	place := strings.ToLower(source)
-	if !c.owner && source != "" && (strings.HasPrefix(place, "/connectedregistries/") || strings.HasPrefix(place+"/", strings.ToLower(c.registry)+"/")) {
+	place := folded(source) + "/"
+	if !c.owner && source != "" && (strings.HasPrefix(place, "/connectedregistries/") || strings.HasPrefix(place, folded(c.registry)+"/")) {
 		c.reserved = c.at + ".source: " + source + " is this registry: its owner alone may publish in its name"
 	}
 }
+
+// folded is a text in one case: texts that are equal without case, as
+// subscriptions compare types, are equal then. ToLower alone leaves the long s,
+// which is an S to them.
+func folded(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 func (c *publishCheck) decode(raw json.RawMessage, into any) {
 	err := json.Unmarshal(raw, into)
@@ -268,8 +279,15 @@ func (c *publishCheck) cloudEvent(raw json.RawMessage) eventing.Event {
 
 // topic is the source of an event, below the registry if it is.
 func (c *publishCheck) topic(source string) string {
-	if len(source) >= len(c.registry) && strings.EqualFold(source[:len(c.registry)], c.registry) {
-		return source[len(c.registry):]
+	if len(source) < len(c.registry) || !strings.EqualFold(source[:len(c.registry)], c.registry) {
+		return source
+	}
+	rest := source[len(c.registry):]
+	if n := len(eventing.ConnectedTopics); len(rest) > n && strings.EqualFold(rest[:n], eventing.ConnectedTopics) {
+		return eventing.ConnectedTopics + rest[n:]
+	}
+	if rest == "" {
+		return ""
 	}
 	return source
 }

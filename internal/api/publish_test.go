@@ -95,6 +95,11 @@ func TestPublish(t *testing.T) {
 		{"forged connected registry", publish, cloudType, strings.Replace(cloud(""), "shop", connected, 1), 403, nil, nil},
 		{"forged connected registry, short", publish, cloudType, strings.Replace(cloud(""), "shop", "/connectedRegistries/edge", 1), 403, nil, nil},
 
+		{"forged type, with a long s", publish, gridType, strings.Replace(grid(""), "com.example.x", "Microſoft.ContainerRegistry.ImagePushed", 1), 403, nil, nil},
+		{"forged source, with a long s", publish, cloudType, strings.Replace(cloud(""), "shop", strings.Replace(ResourceID, "s", "ſ", 1), 1), 403, nil, nil},
+		{"forged connected registry, without a name", publish, cloudType, strings.Replace(cloud(""), "shop", "/connectedRegistries", 1), 403, nil, nil},
+		{"no UTF-8", publish, gridType, strings.Replace(grid(""), `{"a":1}`, "\"\xff\"", 1), 400, []string{"body"}, nil},
+		{"the year 10000", publish, gridType, strings.Replace(grid(""), "2026-11-20T10:00:00.5Z", "9999-12-31T23:00:00-10:00", 1), 400, []string{"[0].eventTime"}, nil},
 		{"another topic", publish, gridType, grid(`,"topic":"/subscriptions/x"`), 400, []string{"[0].topic"}, nil},
 		{"everything is missing", publish, gridType, `[{"metadataVersion":"2"}]`, 400, []string{"[0].id", "[0].subject", "[0].eventType", "[0].eventTime", "[0].metadataVersion"}, nil},
 		{"no array", publish, gridType, `{}`, 400, []string{"body"}, nil},

@@ -7,10 +7,10 @@ LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X gith
 TOOLS       := $(CURDIR)/build/tools
 GOLANGCI    := v2.15.0
 GOVULNCHECK := v1.8.0
-PACKAGES    := ca-certificates gcc git libc6-dev openssh-client runc busybox-static skopeo postgresql webhook
+PACKAGES    := ca-certificates gcc git libc6-dev openssh-client $(if $(shell command -v runc),,runc) busybox-static skopeo postgresql webhook
 # Servers that tests talk to are big, and installing one may start it for the network to reach: not on a machine of yours.
 # A test whose server cannot be had is skipped.
-SERVERS     := $(if $(CI),openssh-server docker-registry rabbitmq-server nats-server $(if $(shell command -v npm),,npm))
+SERVERS     := $(if $(CI),openssh-server docker-registry rabbitmq-server nats-server $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v npm),,npm))
 AZURITE     := 3.35.0
 
 # One set of flags for everything, so that tests re-use what the build compiled.
@@ -31,7 +31,7 @@ deps: ## install what a bare Debian or Ubuntu lacks (needs root or sudo); with C
 	  echo "installing:$$missing$$servers"; \
 	  policy=/usr/sbin/policy-rc.d; \
 	  [ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod 755 $$policy; trap "$$sudo rm $$policy" EXIT; }; \
-	  install="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"; \
+	  install="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-remove"; \
 	  $$sudo apt-get update -qq; \
 	  [ -z "$$missing" ] || $$install $$missing >/dev/null; \
 	  for p in $$servers; do $$install $$p >/dev/null || echo "$$p cannot be installed: its tests are skipped"; done; \

@@ -211,6 +211,18 @@ func TestSchedule(t *testing.T) {
 			strings.Fields("0s 5m0s 10m0s"), "e MaxDeliveryAttemptsExceeded 3 Unauthorized", 10 * time.Minute,
 		},
 		{
+			"403 of a queue, whose key may be a new one soon",
+			eventing.Subscription{Destination: eventing.Destination{Type: eventing.ToStorageQueue}, Retry: eventing.Retry{MaxAttempts: 3}},
+			status(403, eventing.Unauthorized),
+			strings.Fields("0s 5m0s 10m0s"), "e MaxDeliveryAttemptsExceeded 3 Unauthorized", 10 * time.Minute,
+		},
+		{
+			"403 of an account that is switched off",
+			eventing.Subscription{Destination: eventing.Destination{Type: eventing.ToStorageQueue}, Retry: eventing.Retry{MaxAttempts: 2}},
+			status(403, eventing.Disabled),
+			strings.Fields("0s 5m0s"), "e MaxDeliveryAttemptsExceeded 2 Disabled", 5 * time.Minute,
+		},
+		{
 			"404 is 5 minutes at least",
 			eventing.Subscription{Retry: eventing.Retry{MaxAttempts: 6}},
 			status(404, eventing.NotFound),

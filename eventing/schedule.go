@@ -73,7 +73,7 @@ func (s *Subscription) answer(err *DeliveryError) Answer {
 	case err.Gone: // the queue waits for whoever enables the subscription again
 	case err.Outcome == BadRequest, err.Outcome == PayloadTooLarge:
 		return AnswerDead
-	case err.Status == http.StatusForbidden:
+	case err.Outcome == Forbidden && err.Status == http.StatusForbidden: // Azure Storage says 403 of a key that is another by now
 		return AnswerDead
 	case err.Outcome == Unauthorized && s.Destination.Type == ToWebHook:
 		return AnswerDead
@@ -90,11 +90,12 @@ func floor(err *DeliveryError) time.Duration {
 		return 2 * time.Minute
 	case http.StatusServiceUnavailable:
 		return 30 * time.Second
-	case 0:
-		switch err.Outcome {
-		case Unauthorized, Forbidden, NotFound, Disabled, InvalidConfigure:
-			return 5 * time.Minute
-		}
+	}
+	switch {
+	case err.Gone:
+	case err.Outcome == Unauthorized, err.Outcome == Disabled, err.Outcome == InvalidConfigure,
+		err.Status == 0 && (err.Outcome == Forbidden || err.Outcome == NotFound):
+		return 5 * time.Minute
 	}
 	return schedule[0]
 }

@@ -22,6 +22,7 @@ type buildFlags struct {
 	isolation                    string
 	noPush, noCache, pull, push  bool
 	labels, secrets, ssh         []string
+	contexts                     []string
 	pass                         []string // words for docker build's own parser
 	common                       requestFlags
 	wait                         waiting
@@ -34,8 +35,8 @@ func build(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "build [FLAGS] SOURCE", `Build an image and push it to the registry.
 
 SOURCE is a folder, a git URL (https://host/repo.git#ref:folder), the URL of a
-tar archive, oci://registry/repository:tag, or /dev/null.
-Ctrl-C cancels the build.`)
+tar archive, oci://registry/repository:tag, /dev/null, or - for standard input:
+a Dockerfile, or a tar archive. Ctrl-C cancels the build.`)
 	f := &buildFlags{}
 	f.define(fs, s)
 	rest, err := parse(fs, args, 1, 1)
@@ -61,7 +62,7 @@ Ctrl-C cancels the build.`)
 func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVarP(&f.images, "image", "t", nil, "name of the image, repository:tag; the registry is put before it (repeat)")
 	fs.StringArrayVar(&f.images, "tag", nil, "same as --image")
-	fs.StringVarP(&f.file, "file", "f", "", "Dockerfile, relative to this folder; in a remote source, relative to that")
+	fs.StringVarP(&f.file, "file", "f", "", "Dockerfile, relative to this folder; in a remote source, relative to that; - is standard input")
 	fs.BoolVar(&f.noPush, "no-push", false, "build only")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "build argument NAME[=VALUE]; without a value, this environment's (repeat)")
 	fs.StringArrayVar(&f.secretArgs, "secret-build-arg", nil, "build argument whose value is not shown; it stays in the image's history, so prefer --secret (repeat)")
@@ -73,25 +74,8 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVar(&f.labels, "label", nil, "label NAME=VALUE (repeat)")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=VARIABLE (repeat)")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or key for RUN --mount=type=ssh: default, or ID=SOCKET-OR-KEY (repeat)")
-	for _, p := range []struct{ name, help string }{
-		{"no-cache-filter", "stages to build without cache"},
-		{"annotation", "annotation of the image"},
-		{"cache-from", "cache to import: type=registry,ref=... (repeat)"},
-		{"cache-to", "cache to export (repeat)"},
-		{"build-context", "further context NAME=docker-image://... or URL (repeat)"},
-		{"network", "network of RUN: default, none, or host"},
-		{"add-host", "host for RUN: NAME:ADDRESS (repeat)"},
-		{"shm-size", "size of /dev/shm"},
-		{"memory", "memory of each RUN"},
-		{"ulimit", "limit for RUN: NAME=SOFT[:HARD] (repeat)"},
-		{"attest", "attestation: type=sbom or type=provenance,..."},
-	} {
-		fs.Var(&passed{f, "--" + p.name, "string"}, p.name, p.help)
-	}
-	for _, p := range []struct{ name, help string }{{"sbom", "same as --attest type=sbom"}, {"provenance", "same as --attest type=provenance"}} {
-		fs.Var(&passed{f, "--" + p.name, "options"}, p.name, p.help)
-		fs.Lookup(p.name).NoOptDefVal = "true"
-	}
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context NAME=FOLDER, of the source, or NAME=docker-image://... or URL (repeat)")
+	f.defineDocker(fs)
 	fs.BoolVar(&f.push, "push", false, "push the image: the default when it has a name")
 	fs.BoolVar(&f.ignoredLoad, "load", false, "ignored: there is no docker engine to load into")
 	f.common.define(fs, s)
@@ -107,24 +91,18 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.SetNormalizeFunc(nil)
 }
 
-// passed hands a flag on to the parser of docker build's flags.
-type passed struct {
-	f    *buildFlags
-	flag string
-	kind string
-}
-
-func (p *passed) String() string { return "" }
-func (p *passed) Type() string   { return p.kind }
-func (p *passed) Set(v string) error {
-	p.f.pass = append(p.f.pass, p.flag+"="+v)
-	return nil
-}
-
 func (f *buildFlags) build(ctx context.Context, s *session, c *connection, source string) error {
 	notes := s.stderr
+	source, remove, err := f.fromInput(ctx, s, source)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	req, agents, err := f.request(s)
 	if err != nil {
+		return err
+	}
+	if err := f.addContexts(req, source); err != nil {
 		return err
 	}
 	sent, err := c.sendSource(ctx, notes, source, f.file)
@@ -211,6 +189,10 @@ func (f *buildFlags) request(s *session) (*api.RunRequest, map[string]steps.Dial
 	}
 	for _, l := range f.labels {
 		req.BuildFlags = append(req.BuildFlags, "--label", l)
+	}
+	// What cannot be done is said before anything is sent.
+	if _, err := steps.ParseBuildArgs(append(slices.Clone(req.BuildFlags), ".")); err != nil {
+		return nil, nil, &usageError{err.Error()}
 	}
 	for _, list := range []struct {
 		args   []string

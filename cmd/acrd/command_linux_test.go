@@ -30,6 +30,7 @@ type desk struct {
 	*testing.T
 	engine *stepstest.Fake
 	env    map[string]string
+	stdin  string
 	built  []*steps.BuildOp
 	// deliveries are those of webhooks.
 	deliveries *answered
@@ -88,7 +89,7 @@ func (d *desk) acrd(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	ctx, stop := context.WithTimeout(d.Context(), 30*time.Second)
 	defer stop()
-	code = run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, args)
+	code = run(ctx, &session{stdin: strings.NewReader(d.stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, args)
 	return code, out.String(), errs.String()
 }
 
@@ -236,7 +237,7 @@ func TestInterrupt(t *testing.T) {
 		return context.Cause(ctx)
 	}
 	var out, errs bytes.Buffer
-	code := run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"run", "--cmd", "x sleep 60", "/dev/null"})
+	code := run(ctx, &session{stdin: strings.NewReader(d.stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"run", "--cmd", "x sleep 60", "/dev/null"})
 	if code != exitInterrupted || !strings.Contains(errs.String(), "Run ca1 was canceled.") {
 		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
 	}
@@ -256,7 +257,7 @@ func TestDetach(t *testing.T) {
 		t.Fatal(out, errs)
 	}
 	var out, errs bytes.Buffer
-	code := run(ctx, &session{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"task", "run", "-n", "go-on"})
+	code := run(ctx, &session{stdin: strings.NewReader(d.stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"task", "run", "-n", "go-on"})
 	if code != exitInterrupted || !strings.Contains(errs.String(), "Run ca1 goes on; see it again with: acrd logs ca1") {
 		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
 	}

@@ -42,6 +42,9 @@ func TestDocs(t *testing.T) {
 	for _, hidden := range []string{"--help", "--push", "--load", "--no-format", "--resource-group", "--agent-pool", "--log-template", "--source-acr-auth-id", "--subscription"} {
 		known[hidden] = true
 	}
+	for _, f := range hiddenDockerFlags {
+		known["--"+f.name] = true
+	}
 	for _, f := range flag.FindAllString(page, -1) {
 		if !known[f] {
 			t.Errorf("docs/cli.md has the flag %s, and no command has", f)

@@ -125,6 +125,8 @@ func (o *output) Set(v string) error {
 	switch {
 	case v == "jsonc", v == "yamlc": // az's, in colours
 		v = strings.TrimSuffix(v, "c")
+	case strings.Contains(v, "="):
+		return fmt.Errorf("%q is what docker's --output takes, which only a build step of a task has; here it is one of text, %s", v, strings.Join(outputs, ", "))
 	case v == "text" && *o == "table":
 		return fmt.Errorf("%q is none of %s", v, strings.Join(outputs, ", "))
 	case v != "text" && !slices.Contains(outputs, v):

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,11 +30,9 @@ func (f *buildFlags) readSecrets(s *session, req *api.RunRequest) error {
 			return &usageError{err.Error()}
 		}
 		secret := b.Options.Secrets[0]
-		value := []byte(s.getenv(secret.Env))
-		if secret.Env == "" {
-			if value, err = readSecretFile(secret.File); err != nil {
-				return fmt.Errorf("secret %s: %w", secret.ID, err)
-			}
+		value, err := readSecret(s, secret)
+		if err != nil {
+			return fmt.Errorf("secret %s: %w", secret.ID, err)
 		}
 		if req.Secrets == nil {
 			req.Secrets = map[string][]byte{}
@@ -44,10 +43,26 @@ func (f *buildFlags) readSecrets(s *session, req *api.RunRequest) error {
 	return nil
 }
 
-func readSecretFile(name string) ([]byte, error) {
-	if name == "" {
-		return nil, &usageError{"needs src=FILE or env=VARIABLE"}
+// readSecret reads a variable or a file. If neither is named the id names one,
+// as with docker.
+func readSecret(s *session, secret steps.BuildSecret) ([]byte, error) {
+	switch {
+	case secret.Env != "":
+		return []byte(s.getenv(secret.Env)), nil
+	case secret.File != "":
+		return readSecretFile(secret.File)
 	}
+	if v := s.getenv(secret.ID); v != "" {
+		return []byte(v), nil
+	}
+	value, err := readSecretFile(secret.ID)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &usageError{"there is neither a variable nor a file of that name: give src=FILE or env=VARIABLE"}
+	}
+	return value, err
+}
+
+func readSecretFile(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,17 @@ func unpack(r *bufio.Reader) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("%w: it is %s, not a tar: write one that is plain or compressed with gzip, zstd or bzip2", ErrArchive, guess(start))
 }
 
+// IsArchive tells by the first 512 bytes of something whether Extract takes it
+// for an archive.
+func IsArchive(start []byte) bool {
+	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "BZh"} {
+		if bytes.HasPrefix(start, []byte(magic)) {
+			return true
+		}
+	}
+	return isTar(start)
+}
+
 // isTar tells whether a header, or the two empty ones of an empty archive,
 // begin here. It asks archive/tar, because the oldest kind has no magic.
 func isTar(start []byte) bool {

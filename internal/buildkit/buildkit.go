@@ -89,7 +89,7 @@ func (e *Engine) Open(ctx context.Context, p *steps.Place) (steps.Session, error
 	if s.allowed(steps.AllowRegistry) && e.options.RegistrySocket != "" {
 		open.Registry = &control.Door{Address: doorAddress(p.Registry), Socket: e.options.RegistrySocket}
 	}
-	if err := g.control.OpenRun(ctx, p.Run, open); err != nil {
+	if err := g.open(ctx, p.Run, open); err != nil {
 		return nil, fmt.Errorf("open run in engine: %w", g.blame(ctx, err))
 	}
 	return s, nil
@@ -102,6 +102,19 @@ type generation struct {
 	dead    chan struct{} // closed when the child has ended
 	// next waits for the child that comes after this one.
 	next func(context.Context) (*generation, error)
+}
+
+// open readies the place of a run. It does not stop half-way when ctx ends: the
+// engine would open the run all the same, and nobody would close it.
+func (g *generation) open(ctx context.Context, run string, o control.OpenRun) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, stop := g.bind(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("the engine does not open the run"))
+	defer cancel()
+	return g.control.OpenRun(ctx, run, o)
 }
 
 // bind makes a context that ends when the child does, with the reason.

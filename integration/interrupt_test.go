@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +20,7 @@ func TestInterrupt(t *testing.T) {
 	for name, s := range stubborn {
 		t.Run(name, func(t *testing.T) {
 			b := d.in(t).begin(d.folder(s.files), s.args...)
-			b.await("step is stuck")
+			b.await("step is stuck\n")
 			b.interrupted()
 			d.in(t).quiet(before, 10*time.Second)
 		})
@@ -32,7 +35,7 @@ func TestInterrupt(t *testing.T) {
 			d.cmd = nil
 			b := d.begin(dir, s.args...)
 			d.cmd = b.cmd
-			b.await("step is stuck")
+			b.await("step is stuck\n")
 			b.interrupted()
 			d.quiet(nil, 5*time.Second)
 		})
@@ -51,5 +54,32 @@ func (b *background) interrupted() {
 	b.Logf("gone after %v", took)
 	if took > 10*time.Second {
 		b.Errorf("Ctrl-C took %v", took)
+	}
+}
+
+// TestInterruptBetween presses Ctrl-C when runc has started a RUN and does not
+// know it yet: it says that there is no such container. The container goes
+// all the same.
+func TestInterruptBetween(t *testing.T) {
+	need(t)
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	script := "#!/bin/sh\nfor w; do [ \"$w\" = kill ] && { echo container does not exist >&2; exit 1; }; done\nexec " + runc + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "runc"), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	d := start(t)
+	d.base()
+	d.succeed(d.acrd(d.folder(map[string]string{"Dockerfile": "FROM REGISTRY/base/busybox:1\nRUN true\n"}), "build", "--no-push", "."))
+	before := d.idle()
+	for _, output := range []string{"", " > /dev/null 2>&1"} { // what runc waits for goes with the container, or does not
+		b := d.begin(d.folder(map[string]string{"Dockerfile": strings.Replace(stubbornBuild, "while true", "exec sh -c 'trap \"\" TERM; while true; do sleep 100000; done'"+output+"; while true", 1)}), stubborn["build"].args...)
+		b.await("step is stuck\n")
+		b.interrupted()
+		d.quiet(before, 10*time.Second)
 	}
 }

@@ -179,10 +179,15 @@ func (c Cgroups) Kill(path string, patience time.Duration) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cgroup %s: %d processes will not die", path, len(pids))
 		}
-		for _, pid := range pids {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
+		c.Signal(path, unix.SIGKILL)
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Signal sends s to every process that is in the group at path and below now.
+func (c Cgroups) Signal(path string, s unix.Signal) {
+	for _, pid := range c.processes(path) {
+		_ = unix.Kill(pid, s)
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"acrd/internal/buildkit/container"
 	"acrd/internal/buildkit/network"
@@ -22,6 +24,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	bknetwork "github.com/moby/buildkit/util/network"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // A buildExecutor runs the RUN instructions of Dockerfiles: BuildKit's own
@@ -53,7 +56,9 @@ func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount,
 	if err := groups.Create(group, container.Limits(b.e.config.Run)); err != nil {
 		return nil, err
 	}
-	rec, err := b.Executor.Run(context.WithValue(ctx, buildGroup{}, group), id, root, mounts, p, started)
+	rec, err := b.run(ctx, group, func(ctx context.Context) (resourcestypes.Recorder, error) {
+		return b.Executor.Run(ctx, id, root, mounts, p, started)
+	})
 	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok {
 		switch {
 		case exit.ExitCode == 137 && groups.HitMemoryLimit(group):
@@ -64,6 +69,41 @@ func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount,
 	}
 	if e := groups.Remove(group); e != nil {
 		b.e.log.Warn("build left something behind", "err", e)
+	}
+	return rec, err
+}
+
+// killEvery is how often a RUN that has been cancelled is killed until it is
+// gone: a process may still be on its way into the control group.
+const killEvery = 20 * time.Millisecond
+
+// run lets BuildKit's executor do its work, and kills by the control group when
+// ctx has ended. BuildKit would ask runc once: a runc that has started the
+// container, and has not written that down yet, knows of none, and then
+// BuildKit kills runc and leaves the container running.
+func (b *buildExecutor) run(ctx context.Context, group string, do func(context.Context) (resourcestypes.Recorder, error)) (resourcestypes.Recorder, error) {
+	ended := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+		}
+		for {
+			b.e.runtime.Cgroups.Signal(group, unix.SIGKILL)
+			select {
+			case <-ended:
+				return
+			case <-time.After(killEvery):
+			}
+		}
+	})
+	rec, err := do(context.WithValue(context.WithoutCancel(ctx), buildGroup{}, group))
+	close(ended)
+	killer.Wait()
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return rec, err
 }

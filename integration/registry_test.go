@@ -51,6 +51,10 @@ func TestRegistryPurge(t *testing.T) {
 	if r := d.acrd(dir, "run", "--cmd", "acr purge --filter 'app:.*' --ago 0d -r other", "/dev/null"); !strings.Contains(r.String(), "and no other") {
 		t.Errorf("another registry: %s", r)
 	}
+	d.succeed(d.acrd(dir, "purge", "--filter", "app:^ci-", "--ago", "0d"))
+	if got := strings.Join(tags(), " "); got != "v1" {
+		t.Errorf("left: %s", got)
+	}
 }
 
 // TestRegistryGarbage has the engine build and push the same images again and

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -328,22 +328,15 @@ func each[T any](ctx context.Context, n int, items []T, do func(T) error) error 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	next, stop := iter.Pull(slices.Values(items))
-	defer stop()
-	var mu sync.Mutex // guards next
-	take := func() (T, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		return next()
-	}
+	var next atomic.Int64
 	for range max(n, 1) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				item, ok := take()
-				if !ok {
+				i := int(next.Add(1)) - 1
+				if i >= len(items) {
 					return
 				}
-				if err := do(item); err != nil {
+				if err := do(items[i]); err != nil {
 					cancel(err)
 				}
 			}

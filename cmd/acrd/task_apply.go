@@ -21,10 +21,10 @@ const maxApplied = 8 << 20
 func applyTasks(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "task apply -f FILE [FLAGS]", `Make tasks what a file says they are. Doing it again changes nothing.
 
-FILE is JSON or YAML: a task as the API has it ('acrd task show -o json'), a
-list of tasks, several YAML documents, or an ARM template; - is standard input.
-A task that is not in the file stays as it is. Secrets that the file leaves out
-stay too.`)
+FILE is JSON or YAML: a task as the API has it ('acrd task show -o json') or as
+'az acr task show' prints it, a list of tasks, several YAML documents, or an ARM
+template; - is standard input. A task that is not in the file stays as it is.
+Secrets that the file leaves out stay too.`)
 	file := fs.StringP("file", "f", "", "file of tasks; - is standard input")
 	var f resourceFlags
 	f.define(fs, s)
@@ -49,6 +49,7 @@ stay too.`)
 			done = append(done, body{"name": d.name, "result": result})
 			list.add(d.name, result)
 		}
+		c.remind(s)
 		return f.output.print(s, done, list)
 	})
 }
@@ -134,6 +135,7 @@ func collect(docs []document, v any) ([]document, error) {
 		if kind, ok := v["type"].(string); ok && !strings.EqualFold(kind, taskType) && !strings.EqualFold(kind, "tasks") {
 			return docs, nil // a template may have others
 		}
+		v = withProperties(v)
 		name, _ := v["name"].(string)
 		if name == "" || v["properties"] == nil {
 			return nil, errors.New("a task has a name and properties, as in 'acrd task show -o json'")
@@ -144,4 +146,25 @@ func collect(docs []document, v any) ([]document, error) {
 		return append(docs, document{path.Base(name), v}), nil // REGISTRY/TASK in templates
 	}
 	return nil, errors.New("it is not a task")
+}
+
+// withProperties brings a task that 'az acr task show' has printed, flat, into
+// the form of the API.
+func withProperties(task map[string]any) map[string]any {
+	if task["properties"] != nil || task["step"] == nil {
+		return task
+	}
+	properties := map[string]any{}
+	for _, key := range []string{"agentConfiguration", "agentPoolName", "credentials", "isSystemTask", "logTemplate", "platform", "status", "step", "timeout", "trigger"} {
+		if v := task[key]; v != nil {
+			properties[key] = v
+		}
+	}
+	api := map[string]any{"properties": properties}
+	for _, key := range []string{"name", "location", "tags", "identity"} {
+		if v := task[key]; v != nil {
+			api[key] = v
+		}
+	}
+	return api
 }

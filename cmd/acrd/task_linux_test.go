@@ -278,3 +278,27 @@ func TestClientTimeout(t *testing.T) {
 		t.Error("the bound of the API is ACR's")
 	}
 }
+
+// TestTaskApply_Azure makes of what 'az acr task show' has printed a task here.
+func TestTaskApply_Azure(t *testing.T) {
+	d := newDesk(t)
+	for _, result := range []string{"created", "unchanged"} {
+		code, out, errs := d.acrd("task", "apply", "-f", "testdata/az-task.json")
+		if code != exitOK || !strings.Contains(out, "nightly-app  "+result) {
+			t.Fatalf("exit code %d, want %s:\n%s%s", code, result, out, errs)
+		}
+	}
+	task := d.jsonOf("task", "show", "-n", "nightly-app")
+	for path, want := range map[string]any{
+		"location":                                    "westeurope",
+		"properties.step.type":                        "FileTask",
+		"properties.step.contextPath":                 "https://github.com/alice/app.git#main",
+		"properties.trigger.timerTriggers.0.schedule": "0 4 * * *",
+		"properties.trigger.sourceTriggers.0.sourceRepository.branch": "main",
+		"properties.trigger.baseImageTrigger.baseImageTriggerType":    "Runtime",
+	} {
+		if got := at(task, path); got != want {
+			t.Errorf("%s is %v, want %v", path, got, want)
+		}
+	}
+}

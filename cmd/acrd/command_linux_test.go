@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +123,8 @@ func TestExitCodes(t *testing.T) {
 		{"help of a command", []string{"build", "--help"}, exitOK, `Usage: acrd build`},
 		{"help in docker's way", []string{"help", "run"}, exitOK, `Usage: acrd run`},
 		{"typing error", []string{"biuld"}, exitUsage, `unknown command "biuld"`},
+		{"a command of az", []string{"login", "--name", "r"}, exitUsage, `docker login`},
+		{"a flag of az", []string{"task", "list", "--query", "[].name"}, exitUsage, `unknown flag: --query: .*jq`},
 		{"part of a command", []string{"ver"}, exitUsage, `did you mean "version"`},
 		{"no source", []string{"build"}, exitUsage, `an argument is missing: acrd build`},
 		{"two sources", []string{"build", ".", "x"}, exitUsage, `too many arguments`},
@@ -145,6 +150,22 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestRegistryFlag builds for the registry that -r names: scripts for az name
+// that of Azure by a word, which is no host.
+func TestRegistryFlag(t *testing.T) {
+	for given, want := range map[string]string{
+		"": "localhost:5000/a:1", "myregistry": "localhost:5000/a:1", "myregistry.azurecr.io": "myregistry.azurecr.io/a:1",
+		"other:5000": "other:5000/a:1", "localhost": "localhost/a:1",
+	} {
+		d := newDesk(t)
+		dir := d.project(map[string]string{"Dockerfile": "FROM scratch\n"})
+		code, out, errs := d.acrd("build", "-r", given, "-t", "a:1", dir)
+		if code != exitOK || len(d.built) != 1 || !slices.Equal(d.built[0].Tags, []string{want}) {
+			t.Errorf("-r %q: exit code %d, built %v\n%s%s", given, code, d.built, out, errs)
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	d := newDesk(t)
 	d.env["ACRD_SERVER"] = "http://127.0.0.1:1"
@@ -154,6 +175,30 @@ func TestUnreachable(t *testing.T) {
 	d.env["ACRD_SERVER"] = "ftp://x"
 	if code, _, errs := d.acrd("build", "."); code != exitUsage || !strings.Contains(errs, "unix:PATH") {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// A certificate that nobody vouches for is no reason to look for the daemon.
+func TestUnreachable_Certificate(t *testing.T) {
+	d := newDesk(t)
+	strange := httptest.NewUnstartedServer(http.NotFoundHandler())
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strange.StartTLS()
+	defer strange.Close()
+	d.env["ACRD_SERVER"] = strange.URL
+	if code, _, errs := d.acrd("runs", "list"); code != exitUnavailable || !strings.Contains(errs, "$SSL_CERT_FILE") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// What is made for a daemon that ends with the command says so.
+func TestRemind(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		var errs bytes.Buffer
+		(&connection{ends: ends}).remind(&session{stderr: &errs})
+		if strings.Contains(errs.String(), "acrd serve") != ends {
+			t.Errorf("ends %v: %q", ends, &errs)
+		}
 	}
 }
 

@@ -30,7 +30,16 @@ func serverFlags(fs *pflag.FlagSet, s *session) *server {
 type connection struct {
 	*api.Client
 	local bool // over a socket of this machine
+	ends  bool // the daemon ends with the command
 	close func(context.Context) error
+}
+
+// remind says that what was made to start or to tell something by itself does
+// so while a daemon runs, if none does.
+func (c *connection) remind(s *session) {
+	if c.ends {
+		fmt.Fprintln(s.stderr, "acrd: this is kept, and does nothing by itself before a daemon runs: acrd serve")
+	}
 }
 
 // connect finds the daemon. Without an address it is the one on the state
@@ -43,7 +52,7 @@ func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 		return nil, err
 	}
 	if v.address != "" {
-		return &connection{c, false, nothing}, nil
+		return &connection{Client: c, close: nothing}, nil
 	}
 	state, err := stateDir(v.state)
 	if err != nil {
@@ -52,7 +61,7 @@ func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 	_, err = c.Info(ctx)
 	switch {
 	case err == nil:
-		return &connection{c, true, nothing}, nil
+		return &connection{Client: c, local: true, close: nothing}, nil
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("the daemon on %s belongs to another user: run this as that user (sudo), or use its address with --server and $ACRD_TOKEN", state)
 	case !errors.Is(err, api.ErrUnreachable):
@@ -62,7 +71,7 @@ func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connection{c, true, stop}, nil
+	return &connection{Client: c, local: true, ends: true, close: stop}, nil
 }
 
 // askInfo asks the daemon, if there is one, and never starts any.

@@ -62,6 +62,7 @@ HTTP is asked first whether it wants events, which may take a minute.`)
 		if err != nil {
 			return err
 		}
+		c.remind(s)
 		return printEventSubscription(ctx, s, c, &f, e)
 	})
 }

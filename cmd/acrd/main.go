@@ -103,7 +103,7 @@ func dispatch(ctx context.Context, s *session, group command, args []string) err
 	}
 	i := slices.IndexFunc(group.subs, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
-		return &usageError{fmt.Sprintf("unknown command %q%s\nRun '%s --help' for the list.", args[0], suggestion(args[0], group.subs), group.name)}
+		return &usageError{unknownCommand(group, args[0])}
 	}
 	c := group.subs[i]
 	c.name = group.name + " " + c.name
@@ -121,6 +121,25 @@ func usage(w io.Writer, group command) {
 		}
 	}
 	fmt.Fprintf(w, "\nRun '%s COMMAND --help' for the flags of a command.\n", group.name)
+}
+
+// elsewhere is what does what az acr has a command for, and acrd has not.
+var elsewhere = map[string]string{
+	"agentpool":    "every run has this machine: acrd serve --max-runs and --run-cpus bound it",
+	"check-health": "acrd doctor",
+	"credential":   "acrd token create",
+	"import":       "copy images with skopeo copy or crane copy",
+	"login":        "docker login -u anybody HOST, with a token of 'acrd token create' as password; over loopback none is needed",
+	"pack":         "run the builder's image in a cmd step",
+	"scope-map":    "acrd token create --scope",
+	"show":         "acrd version shows the registry's address",
+}
+
+func unknownCommand(group command, word string) string {
+	if instead, ok := elsewhere[word]; ok && group.name == "acrd" {
+		return fmt.Sprintf("there is no command %q here: %s", word, instead)
+	}
+	return fmt.Sprintf("unknown command %q%s\nRun '%s --help' for the list.", word, suggestion(word, group.subs), group.name)
 }
 
 // suggestion finds a command that was probably meant.

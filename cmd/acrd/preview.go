@@ -132,7 +132,7 @@ func (p *preview) opener(where string) (func(string) ([]byte, error), func(), er
 
 func (p *preview) runValues(s *session) steps.RunValues {
 	v := p.run
-	v.Registry = cmp.Or(p.registry, strings.Replace(cmp.Or(s.getenv("ACRD_LISTEN"), "localhost:5000"), "127.0.0.1:", "localhost:", 1))
+	v.Registry = cmp.Or(runRegistry(p.registry), strings.Replace(cmp.Or(s.getenv("ACRD_LISTEN"), "localhost:5000"), "127.0.0.1:", "localhost:", 1))
 	v.RegistryName = runner.RegistryName(v.Registry)
 	v.Date, v.SharedVolume = steps.Date(time.Now()), "acb_vol_"+v.ID
 	v.OS, v.Architecture = "linux", runtime.GOARCH

@@ -25,7 +25,7 @@ type requestFlags struct {
 }
 
 func (f *requestFlags) define(fs *pflag.FlagSet, s *session) {
-	fs.StringVarP(&f.registry, "registry", "r", "", "registry of the run, HOST[:PORT]; the daemon's own if empty")
+	fs.StringVarP(&f.registry, "registry", "r", "", "registry of the run, HOST[:PORT]; the daemon's own if empty, or a name of Azure's")
 	fs.IntVar(&f.timeout, "timeout", 0, "seconds that the run may take (default 3600)")
 	fs.StringArrayVar(&f.credentials, "credential", nil, `registry credential as JSON {"registry","username","password"}, or @FILE that holds one (repeat)`)
 	fs.StringArrayVar(&f.allow, "allow", nil, "entitlement for this run: security.insecure, network.host, device, mount, registry (repeat)")
@@ -47,7 +47,7 @@ func (w *waiting) define(fs *pflag.FlagSet) {
 
 // apply adds to a request what is common to all.
 func (f *requestFlags) apply(c *connection, s *session, req *api.RunRequest) error {
-	req.RunRegistry = strings.TrimSuffix(normalHost(f.registry), "/")
+	req.RunRegistry = runRegistry(f.registry)
 	req.RunTimeout = f.timeout
 	for _, words := range f.allow {
 		req.Entitlements = append(req.Entitlements, strings.Split(words, ",")...)
@@ -68,6 +68,17 @@ func (f *requestFlags) apply(c *connection, s *session, req *api.RunRequest) err
 		req.Credentials = &api.Credentials{CustomRegistries: all}
 	}
 	return nil
+}
+
+// runRegistry is the host that --registry names. A word that can be none is how
+// Azure calls its registries, and means the daemon's own: as a host it would be
+// somebody's images on Docker Hub.
+func runRegistry(given string) string {
+	host := normalHost(given)
+	if !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return ""
+	}
+	return host
 }
 
 func readCredential(spec string) (string, api.RegistryCredential, error) {

@@ -39,6 +39,7 @@ changes of base images, unless switched off, and schedules.`)
 			return err
 		}
 		warnOfCircle(ctx, s, c, form.name)
+		c.remind(s)
 		return f.output.print(s, t, taskTable(t))
 	})
 }

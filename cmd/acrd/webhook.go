@@ -121,6 +121,7 @@ sent there. What fails is sent again, for a day.`)
 		if err != nil {
 			return err
 		}
+		c.remind(s)
 		return f.output.print(s, w, webhookTable(w))
 	})
 }

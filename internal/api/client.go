@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +67,9 @@ func (t reaching) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if cause := context.Cause(r.Context()); cause != nil {
 		return nil, cause
+	}
+	if unknown := new(x509.UnknownAuthorityError); errors.As(err, unknown) {
+		return nil, fmt.Errorf("%w that this machine trusts: %w: name a file with the authority's certificate in $SSL_CERT_FILE", ErrUnreachable, err)
 	}
 	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 }

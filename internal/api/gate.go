@@ -140,7 +140,7 @@ func (g *Gate) guard(next http.Handler, scope func(*http.Request) Scope, refuse 
 			w.Header().Set("Retry-After", "5")
 			refuse(w, r, http.StatusServiceUnavailable, "the daemon cannot look up tokens just now")
 		case !t.allows(need, time.Now()):
-			refuse(w, r, http.StatusForbidden, "the token "+t.Name+" allows "+scopeList(t.Scopes)+", and this needs "+string(need))
+			refuse(w, r, http.StatusForbidden, "the token "+t.Name+" allows "+scopeList(t.Scopes)+", and this needs "+string(need)+": ask the owner for a token with that scope")
 		default:
 			g.serve(next, w, r, t)
 		}

@@ -70,7 +70,7 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.Header.Set("User-Agent", "acrd")
 	resp, err := a.client.Transport.RoundTrip(r)
 	if errors.Is(err, address.ErrDenied) {
-		return nil, &eventing.DeliveryError{Outcome: eventing.Forbidden, Err: fmt.Errorf("%w: the owner may trust the destination, on the daemon's own machine, or start it with --allow-private %s", err, r.URL.Host)}
+		return nil, &eventing.DeliveryError{Outcome: eventing.Forbidden, Err: fmt.Errorf("%w: the owner may trust the destination (--trusted), on the daemon's own machine, or start it with --allow-private %s", err, r.URL.Host)}
 	}
 	return resp, err
 }

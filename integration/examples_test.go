@@ -17,8 +17,9 @@ import (
 	"time"
 )
 
-// TestExamples does what the README of each example says, word for word, and
-// compares what comes of it with what the README shows.
+// TestExamples does what the README of each example says, and that of the
+// repository, word for word, and compares what comes of it with what the README
+// shows.
 //
 // In its console blocks, lines that begin with "$ " are typed into one shell,
 // with the lines below that a backslash or an open loop continues. The other
@@ -33,12 +34,18 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	folders := []string{root}
 	for _, dir := range dirs {
-		if !dir.IsDir() || dir.Name() == "base" {
-			continue
+		if dir.IsDir() && dir.Name() != "base" {
+			folders = append(folders, filepath.Join(root, "examples", dir.Name()))
 		}
-		t.Run(dir.Name(), func(t *testing.T) {
-			folder := filepath.Join(root, "examples", dir.Name())
+	}
+	for _, folder := range folders {
+		name := filepath.Base(folder)
+		if folder == root {
+			name = "README"
+		}
+		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(folder, "README.md"))
 			if err != nil {
 				t.Fatal(err)
@@ -61,7 +68,7 @@ func workTree(t *testing.T, registry string) string {
 	if err := os.CopyFS(filepath.Join(root, "examples"), os.DirFS("../examples")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"go.mod", "go.sum"} {
+	for _, name := range []string{"go.mod", "go.sum", "README.md"} {
 		b, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)
@@ -84,8 +91,8 @@ func workTree(t *testing.T, registry string) string {
 		t.Fatal(err)
 	}
 	ports := map[string]string{}
-	err = filepath.WalkDir(filepath.Join(root, "examples"), func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || filepath.Base(path) == "go.sum" {
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || strings.HasPrefix(filepath.Base(path), "go.") {
 			return err
 		}
 		b, err := os.ReadFile(path)

@@ -85,5 +85,13 @@ func TestNoDaemon(t *testing.T) {
 	if r := d.acrd(dir, "run", "--cmd", d.registry+"/kept:1 sh -c 'exit 3'", "/dev/null"); r.code != 1 {
 		t.Errorf("exit code %d:\n%s", r.code, r)
 	}
+	r := d.succeed(d.acrd(dir, "run", "--no-wait", "--cmd", d.registry+"/kept:1 sleep 1", "/dev/null"))
+	if list := d.succeed(d.acrd(dir, "runs", "list")); !strings.Contains(r.stderr, "which waits for it") || strings.Contains(list.stdout, "Canceled") {
+		t.Errorf("a run that nobody would go on with:\n%s%s", r, list)
+	}
+	r = d.succeed(d.acrd(dir, "task", "create", "-n", "later", "-c", "/dev/null", "--cmd", "kept:1", "--schedule", "0 4 * * *"))
+	if !strings.Contains(r.stderr, "before a daemon runs") {
+		t.Errorf("a task that waits for a daemon:\n%s", r)
+	}
 	d.quiet(nil, 0)
 }

@@ -50,6 +50,10 @@ func (c *connection) schedule(ctx context.Context, req *api.RunRequest) (*api.Ru
 
 // follow shows a run until it has ended. Ctrl-C cancels it.
 func (c *connection) follow(ctx context.Context, s *session, run *api.Run, w waiting) error {
+	if w.noWait && c.ends {
+		fmt.Fprintln(s.stderr, "acrd: no daemon runs (acrd serve), so the run ends with this command, which waits for it")
+		w.noWait, w.noLogs = false, true
+	}
 	if w.noWait {
 		return printRun(s, run, w.output)
 	}

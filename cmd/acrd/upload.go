@@ -72,7 +72,7 @@ func report(out io.Writer) func(sent, total int64) {
 
 func packError(err error, source string) error {
 	if missing, ok := errors.AsType[*contexts.NoFileError](err); ok {
-		return &usageError{fmt.Sprintf("Unable to find '%s' in %s: name the file with -f", missing.Name, source)}
+		return &usageError{fmt.Sprintf("Unable to find '%s' in %s: name a file with -f, by its path within the folder", missing.Name, source)}
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return &usageError{err.Error()}

@@ -30,13 +30,32 @@ import (
 // A chain is a daemon with tasks whose images build on each other.
 type chain struct {
 	*daemon
-	dir string
+	dir   string
+	built map[string]bool // by first
 }
 
-// newChain makes a task for each Dockerfile, by the names of their images.
+// newChain makes a task for each Dockerfile, by the names of their images. They
+// wait for base images from their first build on.
 func newChain(t testing.TB, flags []string, dockerfiles map[string]string) *chain {
 	t.Helper()
-	c := &chain{daemon: start(t, flags...)}
+	c := newSource(t, flags, dockerfiles)
+	for image := range dockerfiles {
+		c.task(image, "--base-image-trigger-enabled=false")
+	}
+	return c
+}
+
+// task makes the one that builds an image.
+func (c *chain) task(image string, flags ...string) {
+	c.Helper()
+	c.succeed(c.acrd(c.dir, append([]string{"task", "create", "-n", "task-" + image, "-c", "oci://" + c.registry + "/source:1",
+		"-f", image + ".Dockerfile", "-t", image + ":1"}, flags...)...))
+}
+
+// newSource makes the source of tasks, and none of those.
+func newSource(t testing.TB, flags []string, dockerfiles map[string]string) *chain {
+	t.Helper()
+	c := &chain{daemon: start(t, flags...), built: map[string]bool{}}
 	c.dir = c.folder(nil)
 	var files bytes.Buffer
 	packed := gzip.NewWriter(&files)
@@ -56,10 +75,6 @@ func newChain(t testing.TB, flags []string, dockerfiles map[string]string) *chai
 		t.Fatal(err)
 	}
 	c.push("source:1", source)
-	for image := range dockerfiles {
-		c.succeed(c.acrd(c.dir, "task", "create", "-n", "task-"+image, "-c", "oci://"+c.registry+"/source:1", "-f", image+".Dockerfile",
-			"-t", image+":1", "--base-image-trigger-type", "All"))
-	}
 	return c
 }
 
@@ -97,7 +112,7 @@ func (c *chain) some() v1.Image {
 }
 
 // in is the chain for a subtest.
-func (c *chain) in(t *testing.T) *chain { return &chain{c.daemon.in(t), c.dir} }
+func (c *chain) in(t *testing.T) *chain { return &chain{c.daemon.in(t), c.dir, c.built} }
 
 // pushIndex puts an image into the registry below an index with an attestation
 // that is like no other, as builds with provenance do.
@@ -154,16 +169,37 @@ func (c *chain) annotations(image string) map[string]string {
 	return m.Annotations
 }
 
-// first builds everything, in this order.
+// first builds everything, in this order, and lets it wait for what it was built
+// on from then on.
 func (c *chain) first(images ...string) {
 	c.Helper()
 	for _, image := range images {
-		c.succeed(c.acrd(c.dir, "task", "run", "-n", "task-"+image))
+		task := "task-" + image
+		c.succeed(c.acrd(c.dir, "task", "run", "-n", task))
+		if c.built[image] {
+			continue
+		}
+		c.built[image] = true
+		known := func() bool {
+			return strings.Contains(c.succeed(c.acrd(c.dir, "task", "show", "-n", task, "-o", "json")).stdout, `"baseImageDependencies"`)
+		}
+		for deadline := time.Now().Add(30 * time.Second); !known(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				c.Fatal(task + " does not show what it was built on")
+			}
+		}
+		c.succeed(c.acrd(c.dir, "task", "update", "-n", task, "--base-image-trigger-enabled=true", "--base-image-trigger-type", "All"))
 	}
 }
 
-// runs are those that triggers have started, the oldest first.
+// runs are those that base images have started, the oldest first.
 func (c *chain) runs() []*api.Run {
+	c.Helper()
+	return slices.DeleteFunc(c.all(), func(r *api.Run) bool { return r.Properties.Image == nil })
+}
+
+// all are all runs, the oldest first.
+func (c *chain) all() []*api.Run {
 	c.Helper()
 	var all []*api.Run
 	r := c.succeed(c.acrd(c.dir, "task", "list-runs", "--top", "1000", "-o", "json"))
@@ -171,22 +207,27 @@ func (c *chain) runs() []*api.Run {
 		c.Fatal(err)
 	}
 	slices.Reverse(all)
-	return slices.DeleteFunc(all, func(r *api.Run) bool { return r.Properties.Image == nil })
+	return all
 }
 
 // settle waits until nothing more happens, and returns the runs.
 func (c *chain) settle(want int) []*api.Run {
 	c.Helper()
-	var last []*api.Run
+	return c.settled(want, c.runs)
+}
+
+// settled is settle for the runs of a list.
+func (c *chain) settled(want int, list func() []*api.Run) []*api.Run {
+	c.Helper()
 	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		last = c.runs()
+		last := list()
 		open := slices.ContainsFunc(last, func(r *api.Run) bool { return r.Properties.FinishTime == nil })
 		if len(last) >= want && !open {
 			break
 		}
 	}
 	time.Sleep(1500 * time.Millisecond) // one too many would come now
-	return c.runs()
+	return list()
 }
 
 func tasksOf(runs []*api.Run) []string {
@@ -265,6 +306,7 @@ func TestACRComplaints(t *testing.T) {
 		"two":    "FROM REGISTRY/one:1\nCOPY --from=REGISTRY/one:2 /one.Dockerfile /again\n",
 		"missed": "FROM REGISTRY/base/missed:1\nCOPY missed.Dockerfile /\n",
 		"semver": "FROM REGISTRY/base/semver:1.2.0\nCOPY semver.Dockerfile /\n",
+		"early":  "FROM REGISTRY/base/early:1\nCOPY early.Dockerfile /\n",
 	})
 	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-one", "-t", "one:1", "-t", "one:2"))
 	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-semver", "--base-image-tag-pattern", c.registry+"/base/semver:^1.2"))
@@ -276,9 +318,13 @@ func TestACRComplaints(t *testing.T) {
 	// There is no sign whether tracking is active.
 	t.Run("azure-docs#46277", func(t *testing.T) {
 		c := c.in(t)
-		before := c.succeed(c.acrd(c.dir, "task", "why", "task-missed")).stdout
-		if !strings.Contains(before, "run the task once") {
-			t.Errorf("before the first build:\n%s", before)
+		c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-early", "--base-image-trigger-enabled=true"))
+		eventually(t, 20*time.Second, "before the first build task why does not show what was found in the source", func() bool {
+			before := c.succeed(c.acrd(c.dir, "task", "why", "task-early")).stdout
+			return strings.Contains(before, c.registry+"/base/early:1") && strings.Contains(before, "RunTime") && strings.Contains(before, "known from a scan of the source")
+		})
+		if shown := c.succeed(c.acrd(c.dir, "task", "show", "-n", "task-early", "-o", "json")).stdout; !strings.Contains(shown, `"knownFrom": "scan"`) {
+			t.Errorf("task show says\n%s", shown)
 		}
 		c.first("one", "two", "missed", "semver")
 		eventually(t, 5*time.Second, "task why does not show what is tracked", func() bool {

@@ -83,7 +83,7 @@ func TestOtherRegistry(t *testing.T) {
 	url, events := toldTo(t)
 	c.succeed(c.acrd(c.dir, "event-subscription", "create", "-n", "all", "--endpoint", url, "--subject-begins-with", "base/os:", "--trusted", "--insecure"))
 
-	other := &chain{&daemon{TB: t, registry: host}, c.dir} // pushes go there
+	other := &chain{daemon: &daemon{TB: t, registry: host}, dir: c.dir} // pushes go there
 	other.push("base/os:1", c.some())
 	c.confirmed("other", 1)
 	nextTold(t, events)

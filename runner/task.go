@@ -95,8 +95,8 @@ type TaskStep struct {
 	// ContextPath is the source; the token opens it if it is git.
 	ContextPath        string  `json:"contextPath,omitempty"`
 	ContextAccessToken *Secret `json:"contextAccessToken"`
-	// BaseImages are what the last successful run was built on. Only the
-	// daemon writes them.
+	// BaseImages are what the last successful run was built on, or before
+	// there is one, what the source says. Only the daemon writes them.
 	BaseImages []BaseImage `json:"baseImageDependencies,omitempty"`
 
 	// DockerStep
@@ -124,7 +124,13 @@ type BaseImage struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag,omitempty"`
 	Digest     string `json:"digest,omitempty"`
+	// KnownFrom is KnownFromScan if the image was found in the source, and no
+	// build has confirmed it yet. ACR has no such field.
+	KnownFrom string `json:"knownFrom,omitempty"`
 }
+
+// KnownFromScan is what BaseImage.KnownFrom says.
+const KnownFromScan = "scan"
 
 // An Argument is a named value, of a build argument or for {{.Values}}.
 type Argument struct {

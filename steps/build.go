@@ -81,6 +81,16 @@ type BuildSSH struct {
 	Paths []string
 }
 
+// Scan does a step that builds, once and without its delays and repetitions,
+// for an engine that only looks. Other steps have nothing to look at.
+func (s *Step) Scan(ctx context.Context, env *Env) (*Result, error) {
+	b, ok := s.Do.(*Build)
+	if !ok {
+		return &Result{}, nil
+	}
+	return b.run(ctx, s, env)
+}
+
 func (b *Build) run(ctx context.Context, s *Step, env *Env) (*Result, error) {
 	op := &BuildOp{
 		Step: s.ID, BuildOptions: b.Options.onHost(env.Workspace), Workspace: env.Workspace,

@@ -12,5 +12,5 @@ func (b *Bases) Announced(ctx context.Context, ref, how string, at time.Time) er
 	if ref == "" || host(ref) == b.Own {
 		return nil
 	}
-	return b.look(ctx, ref, sighting{how: how, at: at})
+	return b.look(ctx, ref, sighting{how: how, at: at, told: true})
 }

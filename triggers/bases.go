@@ -21,7 +21,8 @@ import (
 // whose last build was on another one than there is now.
 //
 // What a task builds on is what BuildKit resolved in its last successful run,
-// of every stage. What a registry says now is compared with that platform by
+// of every stage; before there is one, what [Scans] have found in its source.
+// What a registry says now is compared with that platform by
 // platform. Pushes to our own registry are told at once, by Pushed; all images
 // are looked at now and then besides, see [Bases.poll].
 type Bases struct {
@@ -56,8 +57,21 @@ type Bases struct {
 
 // A BaseStore keeps what tasks were built on, and what is watched.
 type BaseStore interface {
+	// SaveBases replaces them by those of a build, and ends the scan of the
+	// task's source, if there is one.
 	SaveBases(ctx context.Context, task string, bases []Base) error
+	// SaveScan replaces them by what a scan has found, and ends the scan. It
+	// is runner.ErrFenced if the scan is not the caller's any more.
+	SaveScan(ctx context.Context, scan Watch, task string, bases []Base) error
+	// SeeBase keeps the digest of a base that has none.
+	SeeBase(ctx context.Context, base Base) error
 	AllBases(ctx context.Context) ([]Base, error)
+	BasesOf(ctx context.Context, task string) ([]Base, error)
+	// PushedSince is what a tag of our own registry was put to last since a
+	// time, or is being put to; empty if there was no push.
+	PushedSince(ctx context.Context, repository, tag string, since time.Time) (digest string, err error)
+	// ToldSince says that another registry has told of a push since a time.
+	ToldSince(ctx context.Context, repository, tag string, since time.Time) (bool, error)
 	// ChangeTask saves what change makes of a task, nil if there is none, or
 	// nothing if change fails.
 	ChangeTask(ctx context.Context, name string, change func(old *runner.Task) (*runner.Task, error)) (*runner.Task, error)
@@ -221,7 +235,7 @@ func (b *Bases) Ended(ctx context.Context, id string) error {
 	if err := b.load(ctx); err != nil {
 		return err
 	}
-	if run.Status == runner.Succeeded && run.Request.Task != "" && len(run.Images) > 0 {
+	if run.Status == runner.Succeeded && run.Request.Task != "" && len(run.Images) > 0 && !b.outdated(run) {
 		if err := b.record(ctx, run); err != nil {
 			return err
 		}
@@ -235,6 +249,14 @@ func (b *Bases) Ended(ctx context.Context, id string) error {
 		}
 	}
 	return nil
+}
+
+// outdated says that a run was made before its task was changed to build on
+// something else, which is known.
+func (b *Bases) outdated(run *runner.Run) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.built[run.Request.Task], func(base Base) bool { return base.Scanned.After(run.Created) })
 }
 
 // record keeps what a successful run was built on, and looks whether that has
@@ -266,8 +288,7 @@ func (b *Bases) show(ctx context.Context, task string, bases []Base) {
 	var shown []runner.BaseImage
 	for _, base := range bases {
 		if base.Role != Output {
-			r := runner.NewReference(base.Ref, base.Digest)
-			shown = append(shown, runner.BaseImage{Type: base.Role, Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
+			shown = append(shown, base.shown())
 		}
 	}
 	_, err := b.Store.ChangeTask(ctx, task, func(old *runner.Task) (*runner.Task, error) {
@@ -280,6 +301,19 @@ func (b *Bases) show(ctx context.Context, task string, bases []Base) {
 	if err != nil && !errors.Is(err, errNothing) {
 		b.log().Warn("base images of task are not shown", "task", task, "err", err)
 	}
+}
+
+func (b *Base) shown() runner.BaseImage {
+	digest := b.Digest
+	if digest == absent {
+		digest = ""
+	}
+	r := runner.NewReference(b.Ref, digest)
+	i := runner.BaseImage{Type: b.Role, Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest}
+	if !b.Scanned.IsZero() {
+		i.KnownFrom = runner.KnownFromScan
+	}
+	return i
 }
 
 // errNothing says that there is nothing to change.
@@ -375,6 +409,7 @@ type sighting struct {
 	how    string
 	at     time.Time
 	pushed *steps.Pushed // what is known of it
+	told   bool          // by another registry
 }
 
 func (s sighting) String() string {
@@ -395,6 +430,7 @@ func (b *Bases) look(ctx context.Context, ref string, s sighting) error {
 		return err
 	}
 	var all []Intent
+	var seen []Base
 	for _, u := range b.usages(ref) {
 		trigger, err := b.trigger(ctx, u.task)
 		if err != nil {
@@ -404,18 +440,27 @@ func (b *Bases) look(ctx context.Context, ref string, s sighting) error {
 			continue
 		}
 		target, image, err := b.target(ctx, u, trigger)
+		if u.scanned() && isAbsent(err) {
+			image, err = &Image{Digest: absent}, nil
+		}
 		if err != nil {
 			return err
 		}
+		first, err := b.first(ctx, &u, image, target, s)
+		if err != nil {
+			return err
+		}
+		seen = append(seen, first...)
 		if i := wants(trigger, u, image, target, s); i != nil {
 			all = append(all, *i)
 		}
 	}
-	if len(all) == 0 {
-		return nil
+	if len(all) > 0 {
+		if _, err := b.Intents.Intend(ctx, all...); err != nil {
+			return err
+		}
 	}
-	_, err := b.Intents.Intend(ctx, all...)
-	return err
+	return b.saw(ctx, seen)
 }
 
 // target is what an image stands for: itself, or the newest tag that a pattern
@@ -484,7 +529,8 @@ func wants(trigger *runner.BaseImageTrigger, u usage, image *Image, target strin
 			continue
 		}
 		now := image.For(base.Platform)
-		if now == "" || now == base.Digest || base.Digest == image.Digest {
+		same := now == base.Digest || base.Digest == image.Digest
+		if now == "" || now == absent || same && !s.tells(&base) {
 			continue
 		}
 		ref := runner.NewReference(target, image.Digest)
@@ -497,8 +543,8 @@ func wants(trigger *runner.BaseImageTrigger, u usage, image *Image, target strin
 			Task: base.Task, Kind: BaseImage,
 			// Once for what there is now, for as long as the last build is
 			// the last.
-			Key:    fmt.Sprintf("image/%s@%s/%s", base.Ref, now, base.Run),
-			Reason: fmt.Sprintf("base image %s %s -> %s (%s)", name, short(base.Digest), short(now), s),
+			Key:    fmt.Sprintf("image/%s@%s/%s", base.Ref, now, base.from()),
+			Reason: fmt.Sprintf("base image %s %s -> %s (%s)", name, base.was(now), short(now), s),
 			Cause: &runner.Cause{Image: &runner.ImageCause{ID: rand.Text(), Time: s.at, Images: []runner.UpdatedImage{
 				{Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag, Digest: image.Digest},
 			}}},
@@ -540,6 +586,9 @@ func (b *Bases) Built(ctx context.Context, i *Intent) (bool, error) {
 		digest, pinned := i.Pins[base.Ref]
 		if !pinned || base.Role == Output {
 			continue
+		}
+		if !base.Scanned.IsZero() {
+			return false, nil // nothing was built on it yet
 		}
 		image, err := b.image(ctx, withDigest(base.Ref, digest), b.login(ctx, i.Task, host(base.Ref)))
 		if err != nil || image.For(base.Platform) != base.Digest {
@@ -597,7 +646,7 @@ func (b *Bases) catchUp(ctx context.Context) error {
 			continue
 		}
 		seen[task] = true
-		if bases := built[task]; len(bases) > 0 && bases[0].Run == run.ID {
+		if bases := built[task]; len(bases) > 0 && bases[0].Run == run.ID || b.outdated(run) {
 			continue
 		}
 		if _, err := b.Tasks.Task(ctx, task); err != nil {

@@ -42,7 +42,7 @@ const (
 
 // TaskWatches are the kinds of watches that end with their task. Their ids begin
 // with its name and a slash.
-func TaskWatches() []string { return []string{beginnings, toldRefs} }
+func TaskWatches() []string { return []string{beginnings, toldRefs, ScanWatch} }
 
 // A NewWatch is a watch that is made in the transaction that saves a task.
 type NewWatch struct {

@@ -44,13 +44,17 @@ type Explanation struct {
 	Decided []Outcome `json:"decisions,omitempty"`
 }
 
-// A WatchedImage is an image that the task's last build was on.
+// A WatchedImage is an image that the task's last build was on, or its first
+// will be.
 type WatchedImage struct {
 	Image    string `json:"image"`
 	Role     string `json:"type"`
 	Platform string `json:"platform,omitempty"`
 	Digest   string `json:"digest,omitempty"`
 	Run      string `json:"runId,omitempty"`
+	// KnownFrom is "run ID", or "scan" if the image was found in the source and
+	// nothing was built on it yet.
+	KnownFrom string `json:"knownFrom,omitempty"`
 	// Watched says that a change of it starts a run.
 	Watched   bool      `json:"watched"`
 	Looked    time.Time `json:"lastLook,omitzero"`
@@ -135,8 +139,14 @@ func (e *Explainer) images(ctx context.Context, t *runner.Task, x *Explanation) 
 	switch {
 	case trigger == nil:
 		x.Notes = append(x.Notes, "there is no base image trigger, or it is disabled")
-	case len(bases) == 0:
-		x.Notes = append(x.Notes, "base images are known after the first successful build: run the task once")
+	default:
+		note, err := e.scanNote(ctx, t.Name, bases)
+		if err != nil {
+			return err
+		}
+		if note != "" {
+			x.Notes = append(x.Notes, note)
+		}
 	}
 	g, err := e.Bases.draft(ctx)
 	if err != nil {
@@ -152,10 +162,38 @@ func (e *Explainer) images(ctx context.Context, t *runner.Task, x *Explanation) 
 	return nil
 }
 
+// scanNote says what is still to be found out about base images.
+func (e *Explainer) scanNote(ctx context.Context, task string, bases []Base) (string, error) {
+	scans, err := e.Bases.Store.Watches(ctx, ScanWatch)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range scans {
+		var doc scanning
+		if w.ID != task+"/" || json.Unmarshal(w.Doc, &doc) != nil {
+			continue
+		}
+		if doc.Err == "" {
+			return "the source is being scanned for base images", nil
+		}
+		return "the source could not be scanned for base images: " + doc.Err + "; a successful build says what they are: run the task once", nil
+	}
+	switch {
+	case len(bases) == 0:
+		return "base images are known after the first successful build: run the task once", nil
+	case slices.ContainsFunc(bases, func(b Base) bool { return !b.Scanned.IsZero() }):
+		return "base images are known from a scan of the source, until a build says more", nil
+	}
+	return "", nil
+}
+
 func watchedImage(base Base, trigger *runner.BaseImageTrigger, watches []Watch) WatchedImage {
 	w := WatchedImage{
-		Image: familiar(base.Ref), Role: base.Role, Platform: base.Platform, Digest: base.Digest, Run: base.Run,
+		Image: familiar(base.Ref), Role: base.Role, Platform: base.Platform, Digest: base.Digest, Run: base.Run, KnownFrom: "scan",
 		Watched: trigger != nil && base.Ref != "" && (base.Role == RunTime || trigger.Type == runner.AllBases),
+	}
+	if base.Scanned.IsZero() {
+		w.KnownFrom = "run " + base.Run
 	}
 	for _, watch := range watches {
 		var seen Seen

@@ -25,6 +25,8 @@ type Intake struct {
 		RemoveTask(ctx context.Context, name string) error
 	}
 	Git Git
+	// Scans, if not nil, look into sources for base images.
+	Scans *Scans
 	// Patience is how long a repository may take to say what it has; 0 means
 	// 5 s. Then the first look of [Commits] finds out.
 	Patience time.Duration
@@ -54,15 +56,22 @@ func (i *Intake) ChangeTask(ctx context.Context, name string, change func(old *r
 		return nil, err
 	}
 	seen := i.look(ctx, onsets(was, t))
-	return i.Store.ChangeTaskWith(ctx, name, change, func(old, t *runner.Task) []NewWatch {
+	t, err = i.Store.ChangeTaskWith(ctx, name, change, func(old, t *runner.Task) []NewWatch {
 		now := time.Now()
 		var all []NewWatch
 		for _, o := range onsets(old, t) {
 			o.Refs, o.Seen = seen.of(&o)
 			all = append(all, o.watch(now))
 		}
+		if i.Scans != nil && unknownBases(old, t) {
+			all = append(all, scanWatch(t.Name, now))
+		}
 		return all
 	})
+	if err == nil && i.Scans != nil {
+		i.Scans.Wake()
+	}
+	return t, err
 }
 
 // RemoveTask is runner.ErrNotFound if there is none.

@@ -60,7 +60,7 @@ func newPatrol(c *Commits) *patrol {
 		Commits: c, repos: map[string]*repository{}, suspended: map[string]time.Time{}, held: map[string]Watch{},
 		hooked: map[string]time.Time{}, busy: map[string]bool{}, again: map[string]bool{}, hosts: map[string]*gitHost{},
 		asked: map[string]time.Time{}, blind: map[string]bool{},
-		done:  make(chan outcome),
+		done: make(chan outcome),
 	}
 }
 

@@ -150,8 +150,13 @@ func (b *Bases) see(ctx context.Context, ref string, users []usage, seen *Seen) 
 	defer cancel()
 	digest, err := b.Registries.Head(ctx, ref, b.login(ctx, users[0].task, host(ref)))
 	seen.Looked = time.Now()
+	if isAbsent(err) && slices.ContainsFunc(users, usage.unseen) {
+		if err := b.look(ctx, ref, sighting{how: "seen in the registry", at: seen.Looked}); err != nil {
+			b.log().Warn("image could not be looked at", "image", ref, "err", err)
+		}
+	}
 	if err == nil {
-		if digest != seen.Digest || b.patterned(ctx, users) {
+		if digest != seen.Digest || b.patterned(ctx, users) || slices.ContainsFunc(users, usage.unseen) {
 			err = b.look(ctx, ref, sighting{how: "seen in the registry", at: time.Now()})
 		}
 	}

@@ -25,7 +25,19 @@ func (s *shelf) SaveBases(_ context.Context, _ string, bases []Base) error {
 	s.bases = bases
 	return nil
 }
-func (s *shelf) AllBases(context.Context) ([]Base, error) { return s.bases, nil }
+func (s *shelf) AllBases(context.Context) ([]Base, error)              { return slices.Clone(s.bases), nil }
+func (s *shelf) BasesOf(context.Context, string) ([]Base, error)       { return slices.Clone(s.bases), nil }
+func (s *shelf) SaveScan(context.Context, Watch, string, []Base) error { return nil }
+func (s *shelf) SeeBase(context.Context, Base) error                   { return nil }
+
+func (s *shelf) PushedSince(context.Context, string, string, time.Time) (string, error) {
+	return "", nil
+}
+
+func (s *shelf) ToldSince(context.Context, string, string, time.Time) (bool, error) {
+	return false, nil
+}
+
 func (s *shelf) ChangeTask(context.Context, string, func(*runner.Task) (*runner.Task, error)) (*runner.Task, error) {
 	return nil, nil
 }

@@ -22,4 +22,12 @@ type Watch struct {
 // is BuildTime or RunTime.
 type Base struct {
 	Task, Ref, Platform, Role, Digest, Run string
+	// Scanned is when the task was saved in whose source the base was found,
+	// if no build has confirmed it since. Then there is no Run, and Digest is
+	// what was there at that time: empty until somebody has looked, and absent
+	// if there was nothing.
+	Scanned time.Time
 }
+
+// absent is the digest of what is not there.
+const absent = "absent"

@@ -82,6 +82,7 @@ type daemon struct {
 	scheduler        *triggers.Scheduler
 	commits          *triggers.Commits
 	intake           *triggers.Intake
+	scans            *triggers.Scans
 	statuses         *forge.Statuses
 	dispatcher       *eventing.Dispatcher
 	handshake        *eventing.Handshake

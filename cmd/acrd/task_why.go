@@ -75,13 +75,13 @@ func writeExplanation(out io.Writer, x *triggers.Explanation) error {
 }
 
 func imageTable(x *triggers.Explanation) table {
-	t := table{head: []string{"IMAGE", "PLATFORM", "TYPE", "WATCHED", "DIGEST", "LAST LOOK", "NEXT LOOK", "TROUBLE"}}
+	t := table{head: []string{"IMAGE", "PLATFORM", "TYPE", "WATCHED", "DIGEST", "KNOWN FROM", "LAST LOOK", "NEXT LOOK", "TROUBLE"}}
 	for _, i := range x.Images {
 		watched := "no"
 		if i.Watched {
 			watched = "yes"
 		}
-		t.add(i.Image, i.Platform, i.Role, watched, shortDigest(i.Digest), instant(i.Looked), instant(i.Next), trouble(i.Err, i.Suspended))
+		t.add(i.Image, i.Platform, i.Role, watched, shortDigest(i.Digest), i.KnownFrom, instant(i.Looked), instant(i.Next), trouble(i.Err, i.Suspended))
 	}
 	return t
 }

@@ -42,6 +42,24 @@ func (in *inputs) close() {
 	}
 }
 
+// Scan is what a build would start from, as its Dockerfile says. It reads
+// nothing but that, and asks nobody.
+func Scan(op *steps.BuildOp) (*steps.Image, error) {
+	in, err := openInputs(op)
+	if err != nil {
+		return nil, &steps.BuildError{Err: err}
+	}
+	defer in.close()
+	image := &steps.Image{Tags: op.Tags, Platforms: op.Platforms}
+	if in.scan.Runtime != "" {
+		image.Runtime = &steps.Dependency{Ref: in.scan.Runtime}
+	}
+	for _, ref := range in.scan.BuildTime {
+		image.BuildTime = append(image.BuildTime, steps.Dependency{Ref: ref})
+	}
+	return image, nil
+}
+
 func openInputs(op *steps.BuildOp) (*inputs, error) {
 	in := &inputs{mounts: map[string]fsutil.FS{}, secrets: map[string][]byte{}, key: folderKey(op, op.Context)}
 	if err := in.open(op); err != nil {

@@ -441,7 +441,7 @@ func (b *Bases) look(ctx context.Context, ref string, s sighting) error {
 		}
 		target, image, err := b.target(ctx, u, trigger)
 		if u.scanned() && isAbsent(err) {
-			image, err = &Image{Digest: absent}, nil
+			target, image, err = cmp.Or(target, u.ref), &Image{Digest: absent}, nil
 		}
 		if err != nil {
 			return err

@@ -100,7 +100,18 @@ func (s *scanShelf) Image(_ context.Context, ref string, _ *Login) (*Image, erro
 	return &Image{Digest: digest}, nil
 }
 
-func (s *scanShelf) Tags(context.Context, string, *Login) ([]string, error) { return nil, nil }
+func (s *scanShelf) Tags(_ context.Context, repository string, _ *Login) ([]string, error) {
+	var all []string
+	for ref := range s.images {
+		if r, tag := split(ref); r == repository {
+			all = append(all, tag)
+		}
+	}
+	if all == nil {
+		return nil, &StatusError{Status: http.StatusNotFound, Err: errors.New("NAME_UNKNOWN")}
+	}
+	return all, nil
+}
 
 // A scanRig is a task on one image whose source is to be scanned.
 type scanRig struct {
@@ -251,6 +262,19 @@ func TestScan_Absent(t *testing.T) {
 		if i := r.open[0]; i.Reason != "base image localhost:5000/base/os:1 not there -> sha256:new (registry event 0 ms ago)" {
 			t.Errorf("the reason is %q", i.Reason)
 		}
+	})
+}
+
+// TestScan_Pattern is on the newest of several tags, of which there is none yet.
+func TestScan_Pattern(t *testing.T) {
+	withScan(t, ownBase, func(r *scanRig) {
+		r.tasks["app"].Trigger.BaseImage.TagPatterns = []string{"localhost:5000/base/os:*"}
+		delete(r.images, ownBase)
+		r.scan()
+		r.want("nothing is there")
+		r.push("sha256:new")
+		r.heard()
+		r.want("the first", "sha256:new")
 	})
 }
 

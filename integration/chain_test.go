@@ -309,7 +309,7 @@ func TestACRComplaints(t *testing.T) {
 		"early":  "FROM REGISTRY/base/early:1\nCOPY early.Dockerfile /\n",
 	})
 	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-one", "-t", "one:1", "-t", "one:2"))
-	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-semver", "--base-image-tag-pattern", c.registry+"/base/semver:^1.2"))
+	c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-semver", "--base-image-tag-pattern", c.registry+"/base/semver:^1.2", "--base-image-trigger-enabled=false"))
 	one := c.some()
 	c.push("base/one:1", one)
 	c.push("base/missed:1", c.some())

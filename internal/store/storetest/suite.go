@@ -55,6 +55,8 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"watches", watches},
 		{"a look that is asked for is not lost", looks},
 		{"bases", bases},
+		{"scans", scans},
+		{"pushes since", pushesSince},
 		{"deliveries", deliveries},
 		{"subscriptions", subscriptions},
 		{"event sources", sources},

@@ -19,7 +19,7 @@ import (
 //
 // If the repository could not be looked at in that moment, the first look
 // says what was there, but for what webhooks have told of since. See
-// docs/decisions/0028-what-was-there-before.md.
+// docs/decisions/0027-what-was-there-before.md.
 type beginning struct {
 	id string // of its watch: TASK/TRIGGER/TIME-RANDOM
 	// Wanted are patterns of the refs that this is about, unless Before, those

@@ -45,7 +45,7 @@ func TestBeginning_Base(t *testing.T) {
 			t.Errorf("run %s of %s is %s %s, on %s@%s; want %s", p.RunID, p.Task, p.Status, p.RunErrorMessage, on.Repository, on.Digest, pushed[on.Repository])
 		}
 	}
-	eventually(t, 30*time.Second, "task why does not say which run has told of the base", func() bool {
+	eventually(t, time.Minute, "task why does not say which run has told of the base", func() bool {
 		return strings.Contains(c.succeed(c.acrd(c.dir, "task", "why", "task-app00")).stdout, "run "+runs[slices.Index(tasksOf(runs), "app00")].Properties.RunID)
 	})
 }
@@ -58,7 +58,7 @@ func TestBeginning_Before(t *testing.T) {
 	c.push("base/os:1", c.some())
 	c.push("base/os:1", c.some())
 	c.task("app")
-	eventually(t, 20*time.Second, "the base is not found in the source", func() bool {
+	eventually(t, time.Minute, "the base is not found in the source", func() bool {
 		return strings.Contains(c.succeed(c.acrd(c.dir, "task", "why", "task-app")).stdout, "sha256:")
 	})
 	if runs := c.settle(0); len(runs) != 0 {

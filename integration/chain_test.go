@@ -219,7 +219,8 @@ func (c *chain) settle(want int) []*api.Run {
 // settled is settle for the runs of a list.
 func (c *chain) settled(want int, list func() []*api.Run) []*api.Run {
 	c.Helper()
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	patience := 90*time.Second + time.Duration(want)*10*time.Second
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		last := list()
 		open := slices.ContainsFunc(last, func(r *api.Run) bool { return r.Properties.FinishTime == nil })
 		if len(last) >= want && !open {
@@ -319,7 +320,7 @@ func TestACRComplaints(t *testing.T) {
 	t.Run("azure-docs#46277", func(t *testing.T) {
 		c := c.in(t)
 		c.succeed(c.acrd(c.dir, "task", "update", "-n", "task-early", "--base-image-trigger-enabled=true"))
-		eventually(t, 20*time.Second, "before the first build task why does not show what was found in the source", func() bool {
+		eventually(t, time.Minute, "before the first build task why does not show what was found in the source", func() bool {
 			before := c.succeed(c.acrd(c.dir, "task", "why", "task-early")).stdout
 			return strings.Contains(before, c.registry+"/base/early:1") && strings.Contains(before, "RunTime") && strings.Contains(before, "known from a scan of the source")
 		})

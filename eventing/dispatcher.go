@@ -62,8 +62,9 @@ const (
 	// keptDead is how many dead letters of a subscription are remembered, beside
 	// those that are still to be written.
 	keptDead = 10_000
-	// farewell is what deliveries under way get when the daemon stops.
-	farewell = 3 * time.Second
+	// farewell is what deliveries under way get when the daemon stops; then they
+	// are cut off, and after leaveBehind nobody waits for those that go on.
+	farewell, leaveBehind = 3 * time.Second, 2 * time.Second
 )
 
 // Waiting says how many events wait in all queues, and for how long the oldest
@@ -76,13 +77,14 @@ func (d *Dispatcher) Waiting() (int, time.Duration) {
 	return int(d.depth.Load()), time.Since(time.UnixMicro(oldest))
 }
 
-// Serve delivers until ctx has ended. Deliveries under way then get a moment;
-// what is left waits for the next Serve.
+// Serve delivers until ctx has ended. Deliveries under way then get a moment.
+// What has no answer by then, and what is left, is due for the next Serve as if
+// it had not been tried.
 func (d *Dispatcher) Serve(ctx context.Context) error {
 	delivering, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	s := &serving{
-		Dispatcher: d, owner: rand.Text(), queues: map[int64]*queue{}, delivering: delivering, poked: make(chan int64, 64),
+		Dispatcher: d, owner: rand.Text(), queues: map[int64]*queue{}, delivering: delivering, poked: make(chan int64, 64), abandoned: make(chan struct{}),
 		settler: &settler{bell: make(chan struct{}, 1)}, cache: &cache{limit: cacheBytes},
 	}
 	s.settler.write = func(ctx context.Context, all []Settlement) ([]int64, error) { return d.Store.Settle(ctx, s.owner, all) }
@@ -99,8 +101,10 @@ func (d *Dispatcher) Serve(ctx context.Context) error {
 		close(q.quit)
 	}
 	patience := time.AfterFunc(farewell, func() { stop(errShutdown) })
+	defer patience.Stop()
+	end := time.AfterFunc(farewell+leaveBehind, func() { close(s.abandoned) })
+	defer end.Stop()
 	s.all.Wait()
-	patience.Stop()
 	stopSettling(errShutdown)
 	<-settled
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
@@ -124,6 +128,7 @@ type serving struct {
 	poked       chan int64     // queues that have rows from elsewhere
 	all         sync.WaitGroup // of queues
 	delivering  context.Context
+	abandoned   chan struct{} // closed when nobody waits for deliveries any more
 	settler     *settler
 	cache       *cache
 

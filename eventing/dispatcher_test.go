@@ -29,6 +29,7 @@ func (plain) OpenFor(_ string, b []byte) ([]byte, error) { return b, nil }
 // A receiver is a Sink that answers as it is told.
 type receiver struct {
 	answer func(d eventing.Delivery) error // nil accepts all
+	then   func(context.Context) error     // nil, or it answers so
 
 	mu  sync.Mutex // guards what follows
 	got []received
@@ -49,6 +50,9 @@ func (r *receiver) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.
 	r.mu.Lock()
 	r.got = append(r.got, received{strings.Join(ids, " "), strings.Join(counts, " "), time.Now(), d.Events[0].Dead})
 	r.mu.Unlock()
+	if r.then != nil {
+		return nil, r.then(ctx)
+	}
 	if r.answer == nil {
 		return nil, nil
 	}

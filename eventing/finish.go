@@ -7,11 +7,11 @@ import (
 )
 
 // finish decides what becomes of a batch whose delivery is over.
-func (q *queue) finish(r result, stopped error) {
+func (q *queue) finish(r result) {
 	q.inFlight--
 	q.window.returned(r.batch, q.sub.Ordered)
-	if r.err != nil && (stopped != nil || q.lost.Load()) {
-		for _, it := range r.batch { // it says nothing of the receiver
+	if r.cut || r.err != nil && q.lost.Load() {
+		for _, it := range r.batch { // it says nothing of the receiver, and is due as before
 			q.window.forget(it)
 		}
 		return

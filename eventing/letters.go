@@ -151,8 +151,17 @@ func (w *lettersWriter) deliver(ctx context.Context, to Destination, d Delivery)
 		}
 		w.sink, w.opened = sink, &to
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
-	defer cancel()
-	_, err := w.sink.Deliver(ctx, d)
-	return err
+	sink, ended := w.sink, make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
+		defer cancel()
+		_, err := sink.Deliver(ctx, d)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-w.abandoned:
+		return errShutdown
+	}
 }

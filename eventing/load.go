@@ -44,6 +44,7 @@ func (q *queue) load(ctx context.Context, now time.Time) error {
 	}
 	if len(rows) > 0 {
 		q.after = rows[len(rows)-1].Event
+		q.newest = max(q.newest, q.after)
 	}
 	return nil
 }

@@ -48,8 +48,8 @@ func (q *queue) takeOffer() {
 	if first == 0 {
 		return
 	}
-	if first <= q.after {
-		q.look() // its transaction was slower than that of a later one
+	if first <= q.newest {
+		q.look() // it was read already, or its transaction was slower than that of a later one
 	}
 	if q.stale || q.window == nil || q.sub.Ordered || missed {
 		q.stale = true
@@ -63,7 +63,7 @@ func (q *queue) takeOffer() {
 		if q.window.known[it.key()] == nil {
 			q.window.add(it)
 		}
-		q.after = it.Event
+		q.after, q.newest = it.Event, max(q.newest, it.Event)
 	}
 }
 

@@ -38,6 +38,7 @@ type queue struct {
 	stale     bool      // there may be rows that were not read
 	retries   bool      // there may be rows that wait for their time
 	after     int64     // the number up to which the others were read
+	newest    int64     // the highest that it was
 	next      time.Time // when the first row that waits is due; zero: not known, or none
 	broken    time.Time // the store fails: when to ask again
 	swept     time.Time // when expire has looked at all
@@ -52,6 +53,7 @@ type result struct {
 	err      error
 	began    time.Time
 	quiet    bool // it is not remembered
+	cut      bool // the queue ended before it was answered
 }
 
 type settled struct {
@@ -77,13 +79,14 @@ func (q *queue) change(r *Subscriber) {
 	q.changed <- r
 }
 
-// serve ends when quit is closed and what is under way is over.
+// serve ends when quit is closed, and what is under way is over and written
+// down.
 func (q *queue) serve(ctx context.Context) {
 	defer q.cancel(nil)
 	defer q.closeSinks()
 	quit, timer := q.quit, time.NewTimer(0)
 	defer timer.Stop()
-	for quit != nil || q.inFlight > 0 {
+	for quit != nil || q.inFlight+q.unsettled > 0 {
 		wait := longest
 		if quit != nil {
 			q.work(ctx)
@@ -93,6 +96,9 @@ func (q *queue) serve(ctx context.Context) {
 		select {
 		case <-quit:
 			quit = nil
+		case <-q.abandoned:
+			q.Log.Warn("deliveries are left behind", "subscription", q.sub.Name, "under way", q.inFlight)
+			return
 		case <-q.wake:
 			q.look()
 		case <-q.offer.bell:
@@ -100,7 +106,7 @@ func (q *queue) serve(ctx context.Context) {
 		case r := <-q.changed:
 			q.become(r)
 		case r := <-q.results:
-			q.finish(r, context.Cause(ctx))
+			q.finish(r)
 		case st := <-q.settled:
 			q.written(st)
 		case <-timer.C:
@@ -154,7 +160,7 @@ func (q *queue) become(r *Subscriber) {
 	}
 	if was.Ordered != r.Ordered && q.window != nil {
 		q.window.drop()
-		q.lanesRead = false
+		q.lanesRead, q.retries = false, true
 	}
 	q.look()
 	q.tellLetters()
@@ -263,11 +269,15 @@ func (q *queue) mayStart(now time.Time) bool {
 	if !q.sub.delivers() || q.inFlight+q.unsettled >= maxUnsettled || len(q.window.ready) == 0 {
 		return false
 	}
-	most := cmp.Or(q.sub.InFlight, DefaultInFlight)
+	return q.inFlight < q.most() && q.pace.take(q.sub.Rate, now)
+}
+
+// most is how many deliveries may be under way.
+func (q *queue) most() int {
 	if q.health.sick() {
-		most = 1
+		return 1
 	}
-	return q.inFlight < most && q.pace.take(q.sub.Rate, now)
+	return cmp.Or(q.sub.InFlight, DefaultInFlight)
 }
 
 // deliverPatience bounds one delivery, whatever a sink does.
@@ -285,11 +295,21 @@ func (q *queue) deliver(ctx context.Context, batch []*item) {
 	}
 	sink, began := q.sink, time.Now()
 	go func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
+		patient, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
 		defer cancel()
-		exchange, err := sink.Deliver(ctx, d)
-		q.results <- result{batch, exchange, err, began, d.Quiet}
+		exchange, err := sink.Deliver(patient, d)
+		select {
+		case q.results <- result{batch, exchange, err, began, d.Quiet, cutOff(ctx, err)}:
+		case <-q.abandoned:
+		}
 	}()
+}
+
+// cutOff says that a delivery failed because its queue has ended, and not by an
+// answer. That of an HTTP endpoint is one, whenever it came.
+func cutOff(ctx context.Context, err error) bool {
+	e, ok := errors.AsType[*DeliveryError](err)
+	return err != nil && ctx.Err() != nil && (!ok || e.Status == 0)
 }
 
 // wait is how long nothing can begin, unless something happens.
@@ -322,7 +342,9 @@ func (q *queue) wait(now time.Time) time.Duration {
 		return 0
 	}
 	if len(q.window.ready) > 0 {
-		until(q.pace.next)
+		if q.inFlight < q.most() { // else they wait for those under way
+			until(q.pace.next)
+		}
 		if !q.sub.delivers() {
 			wait = min(wait, sweepEvery)
 		}

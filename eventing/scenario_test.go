@@ -98,10 +98,12 @@ func TestProbationAndAge(t *testing.T) {
 // TestIsolation has a receiver that never answers beside one that does.
 func TestIsolation(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
-		b.subscribe(eventing.Subscription{Name: "hole"}, func(eventing.Delivery) error {
-			time.Sleep(30 * time.Second)
-			return &eventing.DeliveryError{Outcome: eventing.TimedOut, Err: context.DeadlineExceeded}
-		})
+		b.subscribe(eventing.Subscription{Name: "hole"}, nil).then = func(ctx context.Context) error {
+			patient, cancel := context.WithTimeout(ctx, 30*time.Second)
+			defer cancel()
+			<-patient.Done()
+			return &eventing.DeliveryError{Outcome: eventing.TimedOut, Err: patient.Err()}
+		}
 		r := b.subscribe(eventing.Subscription{Name: "well"}, nil)
 		start := time.Now()
 		for i := range 600 {

@@ -43,7 +43,7 @@ func newOffice(t *testing.T) *office {
 	})
 	o := &office{T: t, local: &secrets.Local{Values: db, Key: key}}
 	g := &api.Gate{Owner: deskToken, Tokens: db}
-	s := httptest.NewServer(g.Management((&api.Admin{Tokens: g.Tokens, Secrets: o.local}).Handler()))
+	s := httptest.NewServer(g.Management((&api.Admin{Tokens: g.Tokens, Secrets: o.local, Sources: db}).Handler()))
 	t.Cleanup(s.Close)
 	o.url = s.URL
 	return o

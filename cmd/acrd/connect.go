@@ -74,6 +74,15 @@ func (v *server) connect(ctx context.Context, s *session) (*connection, error) {
 	return &connection{Client: c, local: true, ends: true, close: stop}, nil
 }
 
+// with connects, does something with the daemon, and lets go of it.
+func (v *server) with(ctx context.Context, s *session, do func(c *connection) error) error {
+	conn, err := v.connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	return conn.during(ctx, func() error { return do(conn) })
+}
+
 // askInfo asks the daemon, if there is one, and never starts any.
 func (v *server) askInfo(ctx context.Context) (api.Info, error) {
 	c, err := v.client()

@@ -3,11 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"acrd/internal/secrets"
@@ -46,11 +44,7 @@ end is not part of it, unless --exact is given.`)
 	if !*exact {
 		value = secrets.TrimLine(value)
 	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	return c.SetSecret(ctx, rest[0], bytes.NewReader(value))
+	return where.with(ctx, s, func(c *connection) error { return c.SetSecret(ctx, rest[0], bytes.NewReader(value)) })
 }
 
 func readValue(s *session, file string) ([]byte, error) {
@@ -66,29 +60,17 @@ func readValue(s *session, file string) ([]byte, error) {
 }
 
 func listSecrets(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "secret list [FLAGS]", "List the secrets that the daemon keeps. Their values are not shown, to anybody.")
-	out := outputFlag(fs)
-	where := serverFlags(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	all, err := c.Secrets(ctx)
-	if err != nil {
-		return err
-	}
-	if out.json() {
-		return json.NewEncoder(s.stdout).Encode(append([]secrets.Info{}, all...))
-	}
-	w := tabwriter.NewWriter(s.stdout, 0, 8, 4, ' ', 0)
-	fmt.Fprintln(w, "NAME\tUPDATED")
+	return onAll(ctx, s, "secret list [FLAGS]", "List the secrets that the daemon keeps. Their values are not shown, to anybody.", args, func(ctx context.Context, c *connection) ([]secrets.Info, error) {
+		return c.Secrets(ctx)
+	}, secretTable)
+}
+
+func secretTable(all ...secrets.Info) table {
+	t := table{head: []string{"NAME", "UPDATED"}}
 	for _, i := range all {
-		fmt.Fprintf(w, "%s\t%s\n", i.Name, i.Updated.Format(time.DateTime))
+		t.add(i.Name, i.Updated.Format(time.DateTime))
 	}
-	return w.Flush()
+	return t
 }
 
 func deleteSecret(ctx context.Context, s *session, args []string) error {
@@ -98,9 +80,5 @@ func deleteSecret(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	return c.DeleteSecret(ctx, rest[0])
+	return where.with(ctx, s, func(c *connection) error { return c.DeleteSecret(ctx, rest[0]) })
 }

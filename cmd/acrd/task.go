@@ -58,11 +58,7 @@ func (f *resourceFlags) define(fs *pflag.FlagSet, s *session) {
 
 // with does something with the daemon.
 func (f *resourceFlags) with(ctx context.Context, s *session, do func(c *connection) error) error {
-	conn, err := f.server.connect(ctx, s)
-	if err != nil {
-		return err
-	}
-	return conn.during(ctx, func() error { return do(conn) })
+	return f.server.with(ctx, s, do)
 }
 
 // onNamed is a command about one resource, which -n names. What defines its own
@@ -97,18 +93,26 @@ func onAll[T any](ctx context.Context, s *session, synopsis, description string,
 		if err != nil {
 			return err
 		}
-		return f.output.print(s, all, show(all...))
+		return f.output.print(s, append([]T{}, all...), show(all...))
 	})
 }
 
 // required refuses a flag that was not given.
 func required(flags ...string) error {
+	var missing []string
 	for i := 0; i < len(flags); i += 2 {
 		if flags[i+1] == "" {
-			return &usageError{"the flag " + flags[i] + " is missing"}
+			missing = append(missing, flags[i])
 		}
 	}
-	return nil
+	switch last := len(missing) - 1; last {
+	case -1:
+		return nil
+	case 0:
+		return &usageError{"the flag " + missing[0] + " is missing"}
+	default:
+		return &usageError{"the flags " + strings.Join(missing[:last], ", ") + " and " + missing[last] + " are missing"}
+	}
 }
 
 func nameFlag(fs *pflag.FlagSet, what string) *string {

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"acrd/internal/api"
@@ -50,20 +48,18 @@ For the registry: docker login -u anybody HOST, with the token as password.`)
 	if ask.Expires, err = expiry(*expires, time.Now()); err != nil {
 		return err
 	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	t, err := c.CreateToken(ctx, &ask)
-	if err != nil {
-		return err
-	}
-	if out.json() {
-		return json.NewEncoder(s.stdout).Encode(t)
-	}
-	fmt.Fprintf(s.stderr, "This token is not shown again. It allows %s, %s.\n", scopeNames(t.Scopes), until(t.Expires))
-	fmt.Fprintln(s.stdout, t.Value)
-	return nil
+	return where.with(ctx, s, func(c *connection) error {
+		t, err := c.CreateToken(ctx, &ask)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.stderr, "This token is not shown again. It allows %s, %s.\n", scopeNames(t.Scopes), until(t.Expires))
+		if out.document() {
+			return out.print(s, t, table{head: []string{"TOKEN"}, rows: [][]string{{t.Value}}})
+		}
+		fmt.Fprintln(s.stdout, t.Value)
+		return nil
+	})
 }
 
 func expiry(text string, now time.Time) (time.Time, error) {
@@ -97,29 +93,17 @@ func scopeNames(scopes []api.Scope) string {
 }
 
 func listTokens(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "token list [FLAGS]", "List the tokens: what they allow, and until when. They themselves are not kept.")
-	out := outputFlag(fs)
-	where := serverFlags(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
+	return onAll(ctx, s, "token list [FLAGS]", "List the tokens: what they allow, and until when. They themselves are not kept.", args, func(ctx context.Context, c *connection) ([]*api.Token, error) {
+		return c.Tokens(ctx)
+	}, tokenTable)
+}
+
+func tokenTable(all ...*api.Token) table {
+	t := table{head: []string{"NAME", "SCOPES", "CREATED", "EXPIRES"}}
+	for _, token := range all {
+		t.add(token.Name, scopeNames(token.Scopes), token.Created.Format(time.DateTime), until(token.Expires))
 	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	all, err := c.Tokens(ctx)
-	if err != nil {
-		return err
-	}
-	if out.json() {
-		return json.NewEncoder(s.stdout).Encode(append([]*api.Token{}, all...))
-	}
-	w := tabwriter.NewWriter(s.stdout, 0, 8, 4, ' ', 0)
-	fmt.Fprintln(w, "NAME\tSCOPES\tCREATED\tEXPIRES")
-	for _, t := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, scopeNames(t.Scopes), t.Created.Format(time.DateTime), until(t.Expires))
-	}
-	return w.Flush()
+	return t
 }
 
 func deleteToken(ctx context.Context, s *session, args []string) error {
@@ -129,9 +113,5 @@ func deleteToken(ctx context.Context, s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := where.client()
-	if err != nil {
-		return err
-	}
-	return c.DeleteToken(ctx, rest[0])
+	return where.with(ctx, s, func(c *connection) error { return c.DeleteToken(ctx, rest[0]) })
 }

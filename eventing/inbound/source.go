@@ -105,6 +105,10 @@ type Sources interface {
 	SourceByHash(ctx context.Context, hash string) (*Source, error)
 	// Sources are sorted by name.
 	Sources(ctx context.Context) ([]Source, error)
+	// ChangeSource changes all of a source but its name and hash, in one step;
+	// an error of change leaves it as it is. It is ErrNotFound if there is
+	// none.
+	ChangeSource(ctx context.Context, name string, change func(*Source) error) (*Source, error)
 	// DeleteSource forgets a source, and what it has said. It is ErrNotFound
 	// if there is none.
 	DeleteSource(ctx context.Context, name string) error

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -17,6 +19,7 @@ func (a *Admin) sourceRoutes() []route {
 		{"POST", adminRoot + "/event-sources", a.createSource},
 		{"GET", adminRoot + "/event-sources", a.listSources},
 		{"GET", adminRoot + "/event-sources/{name}", a.showSource},
+		{"PATCH", adminRoot + "/event-sources/{name}", a.updateSource},
 		{"DELETE", adminRoot + "/event-sources/{name}", a.deleteSource},
 	}
 }
@@ -93,6 +96,33 @@ func (a *Admin) showSource(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, shown)
 }
 
+// updateSource changes what the body names. The address stays, and so does what
+// is in it.
+func (a *Admin) updateSource(w http.ResponseWriter, r *http.Request) error {
+	var change json.RawMessage
+	if err := decode(w, r, &change); err != nil {
+		return err
+	}
+	s, err := a.Sources.ChangeSource(r.Context(), r.PathValue("name"), func(s *inbound.Source) error {
+		old := *s
+		if err := json.Unmarshal(change, s); err != nil {
+			return &runner.InvalidError{Err: err}
+		}
+		if s.Kind != old.Kind || s.Name != old.Name {
+			return &runner.InvalidError{Err: errors.New("the name and the kind of a source stay: make another one")}
+		}
+		s.Created = old.Created
+		if err := s.Check(); err != nil {
+			return &runner.InvalidError{Err: err}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, s)
+}
+
 func (a *Admin) deleteSource(w http.ResponseWriter, r *http.Request) error {
 	if err := a.Sources.DeleteSource(r.Context(), r.PathValue("name")); err != nil {
 		return err
@@ -119,6 +149,12 @@ func (c *Client) EventSources(ctx context.Context) ([]inbound.Source, error) {
 func (c *Client) EventSource(ctx context.Context, name string) (*ShownSource, error) {
 	var s ShownSource
 	return &s, c.call(ctx, http.MethodGet, adminRoot+"/event-sources/"+url.PathEscape(name), nil, &s)
+}
+
+// PatchEventSource changes what the body names.
+func (c *Client) PatchEventSource(ctx context.Context, name string, body any) (*inbound.Source, error) {
+	var s inbound.Source
+	return &s, c.call(ctx, http.MethodPatch, adminRoot+"/event-sources/"+url.PathEscape(name), body, &s)
 }
 
 // DeleteEventSource makes the address of a source worth nothing.

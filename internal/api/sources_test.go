@@ -2,13 +2,17 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"testing"
+	"time"
 
 	"acrd/eventing/inbound"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // memorySources keep one source.
@@ -39,6 +43,19 @@ func (m *memorySources) Source(_ context.Context, name string) (*inbound.Source,
 
 func (m *memorySources) Recent(context.Context, string, int) ([]inbound.Received, error) {
 	return []inbound.Received{{Notice: inbound.Notice{ID: "1", Action: inbound.Push, Repository: "app", Tag: "v1"}, Outcome: inbound.Unconfirmed, Why: "no", Tries: 2}}, nil
+}
+
+func (m *memorySources) ChangeSource(ctx context.Context, name string, change func(*inbound.Source) error) (*inbound.Source, error) {
+	s, err := m.Source(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	changed := *s
+	if err := change(&changed); err != nil {
+		return nil, err
+	}
+	m.kept = &changed
+	return &changed, nil
 }
 
 func (m *memorySources) DeleteSource(_ context.Context, name string) error {
@@ -90,6 +107,31 @@ func TestEventSources(t *testing.T) {
 	}
 	if _, err := c.EventSource(ctx, "hub"); !hasStatus(err, http.StatusNotFound) {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+// TestEventSources_Update: what a change does not name stays, and the address in
+// any case.
+func TestEventSources_Update(t *testing.T) {
+	kept := inbound.Source{Name: "hub", Kind: inbound.Harbor, Registry: "h.example", Secret: "s", Hash: "hash", Created: time.Unix(1e9, 0).UTC()}
+	m := &memorySources{&kept}
+	c := newSourceAdmin(t, m)
+	want := kept
+	want.Credential, want.Secret = "robot", ""
+	got, err := c.PatchEventSource(t.Context(), "hub", map[string]any{"credential": "robot", "secret": "", "created": "2001-01-01T00:00:00Z"})
+	if diff := cmp.Diff(&want, m.kept); diff != "" || err != nil {
+		t.Fatalf("kept (-want +got, %v):\n%s", err, diff)
+	}
+	if want.Hash = ""; !cmp.Equal(&want, got) {
+		t.Errorf("told (-want +got):\n%s", cmp.Diff(&want, got))
+	}
+	for _, wrong := range []string{`{"kind":"acr"}`, `{"name":"other"}`, `{"registry":"https://x/"}`, `{"trusted":true}`, `{"secret":1}`, `[]`} {
+		if _, err := c.PatchEventSource(t.Context(), "hub", json.RawMessage(wrong)); !hasStatus(err, http.StatusBadRequest) {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+	if _, err := c.PatchEventSource(t.Context(), "none", map[string]any{}); !hasStatus(err, http.StatusNotFound) {
+		t.Errorf("no such source: %v", err)
 	}
 }
 

@@ -90,6 +90,34 @@ func (db *DB) Sources(ctx context.Context) ([]inbound.Source, error) {
 	return all, err
 }
 
+// ChangeSource implements inbound.Sources.
+func (db *DB) ChangeSource(ctx context.Context, name string, change func(*inbound.Source) error) (*inbound.Source, error) {
+	var s *inbound.Source
+	err := db.change(ctx, "event source "+name, func(ctx context.Context, t *tx) error {
+		var row sourceRow
+		err := t.row(ctx, "SELECT "+sourceColumns+" FROM event_sources WHERE name = $1 {lock}", name).Scan(&row.name, &row.hash, &row.sealed)
+		if errors.Is(err, sql.ErrNoRows) {
+			return inbound.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if s, err = row.open(db); err != nil {
+			return err
+		}
+		if err := change(s); err != nil {
+			return err
+		}
+		sealed, err := db.seal(sourceName(name), s)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, "UPDATE event_sources SET sealed = $1 WHERE name = $2", sealed, name)
+		return err
+	})
+	return s, err
+}
+
 // DeleteSource implements inbound.Sources.
 func (db *DB) DeleteSource(ctx context.Context, name string) error {
 	return db.change(ctx, "event source "+name, func(ctx context.Context, t *tx) error {

@@ -44,6 +44,24 @@ func sources(t *testing.T, db *store.DB) {
 	if all, err := db.Sources(t.Context()); err != nil || len(all) != 2 || all[0].Name != "a" {
 		t.Errorf("sources %v (%v)", all, err)
 	}
+	want.Secret, want.Trusted = "", true
+	changed, err := db.ChangeSource(t.Context(), "b", func(s *inbound.Source) error {
+		s.Secret, s.Trusted = "", true
+		return nil
+	})
+	if diff := cmp.Diff(want, changed); diff != "" || err != nil {
+		t.Errorf("changed (-want +got, %v):\n%s", err, diff)
+	}
+	no := errors.New("no")
+	if _, err := db.ChangeSource(t.Context(), "b", func(s *inbound.Source) error { s.Header = "X"; return no }); !errors.Is(err, no) {
+		t.Errorf("a change that fails: %v", err)
+	}
+	if got, err := db.SourceByHash(t.Context(), inbound.HashToken("b")); !cmp.Equal(want, got) || err != nil {
+		t.Errorf("after that %+v (%v)", got, err)
+	}
+	if _, err := db.ChangeSource(t.Context(), "none", func(*inbound.Source) error { return nil }); !errors.Is(err, inbound.ErrNotFound) {
+		t.Errorf("a change of none: %v", err)
+	}
 	if _, err := db.AddNotices(t.Context(), "b", []inbound.Notice{{ID: "1", Action: inbound.Push, Repository: "app", Tag: "v1"}}, 10); err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -305,11 +307,11 @@ func (c *publishCheck) extensions(raw json.RawMessage) json.RawMessage {
 	for _, name := range placed {
 		delete(all, name)
 	}
-	for name, value := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
 			c.fault("."+name, "The name of an attribute is lower-case letters and digits.")
 		}
-		switch value.(type) {
+		switch all[name].(type) {
 		case string, bool, float64:
 		default:
 			c.fault("."+name, "An attribute is a string, a number or a boolean.")

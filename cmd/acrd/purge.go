@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"time"
 
 	"acrd/internal/acr"
@@ -28,7 +29,7 @@ const maxPurges = 32
 func (f *purgeForm) define(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "which tags, REPOSITORY:TAG, both regular expressions; the one for the repository matches as a whole, the one for tags anywhere (repeat)")
 	fs.StringVar(&f.ago, "ago", "", "only what has not changed for so long, as 1d2h30m")
-	fs.IntVar(&f.keep, "keep", 0, "keep so many of the newest tags that would be removed, in each repository")
+	fs.IntVar(&f.keep, "keep", 0, "keep so many of the newest tags that would be removed, in each repository, and so many of the newest manifests")
 	fs.BoolVar(&f.untagged, "untagged", false, "then delete manifests without tags, too, unless an index or a subject that stays has them")
 	fs.BoolVar(&f.untaggedOnly, "untagged-only", false, "delete manifests without tags, and no tags")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
@@ -38,21 +39,39 @@ func (f *purgeForm) define(fs *pflag.FlagSet) {
 	fs.IntVar(&f.filterTimeout, "filter-timeout-seconds", 60, "how long one name may take an expression")
 }
 
-// purge is what the flags ask for.
+// purge is what the flags ask for, or all that is wrong with them.
 func (f *purgeForm) purge(out io.Writer) (*acr.Purge, error) {
 	p := &acr.Purge{
 		Out: out, Keep: f.keep, Untagged: f.untagged, UntaggedOnly: f.untaggedOnly, DryRun: f.dryRun,
 		IncludeLocked: f.includeLocked, Concurrency: f.concurrency,
 	}
-	switch {
-	case f.untagged && f.untaggedOnly:
-		return nil, &usageError{"give either --untagged or --untagged-only"}
-	case len(f.filters) == 0 && !f.untaggedOnly:
-		return nil, &usageError{"--filter is required when not using --untagged-only"}
-	case f.ago == "" && !f.untaggedOnly:
-		return nil, &usageError{"--ago is required when not using --untagged-only"}
-	case f.keep < 0:
-		return nil, &usageError{"--keep: want a number from 0"}
+	var wrong []string
+	for _, check := range []struct {
+		fault bool
+		text  string
+	}{
+		{f.untagged && f.untaggedOnly, "give either --untagged or --untagged-only"},
+		{len(f.filters) == 0 && !f.untaggedOnly, "--filter is required when not using --untagged-only"},
+		{f.ago == "" && !f.untaggedOnly, "--ago is required when not using --untagged-only"},
+		{f.keep < 0, "--keep: want a number from 0"},
+	} {
+		if check.fault {
+			wrong = append(wrong, check.text)
+		}
+	}
+	var err error
+	if p.Ago, err = acr.ParseAgo(f.ago); err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	for _, text := range f.filters {
+		filter, err := acr.ParseTagFilter(text, time.Duration(max(f.filterTimeout, 1))*time.Second)
+		if err != nil {
+			wrong = append(wrong, err.Error())
+		}
+		p.Filters = append(p.Filters, filter)
+	}
+	if len(wrong) > 0 {
+		return nil, &usageError{strings.Join(wrong, "\n")}
 	}
 	if f.concurrency <= 0 {
 		p.Concurrency = runtime.GOMAXPROCS(0)
@@ -60,17 +79,6 @@ func (f *purgeForm) purge(out io.Writer) (*acr.Purge, error) {
 	} else if f.concurrency > maxPurges {
 		p.Concurrency = maxPurges
 		fmt.Fprintf(out, "Specified concurrency value too large. Set to maximum value: %d \n", maxPurges)
-	}
-	var err error
-	if p.Ago, err = acr.ParseAgo(f.ago); err != nil {
-		return nil, &usageError{err.Error()}
-	}
-	for _, text := range f.filters {
-		filter, err := acr.ParseTagFilter(text, time.Duration(max(f.filterTimeout, 1))*time.Second)
-		if err != nil {
-			return nil, &usageError{err.Error()}
-		}
-		p.Filters = append(p.Filters, filter)
 	}
 	return p, nil
 }

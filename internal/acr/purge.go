@@ -30,7 +30,7 @@ type Purge struct {
 	Retention bool
 	Since     time.Time
 	// Keep is how many of the newest tags that would go stay, in each
-	// repository.
+	// repository, and how many of the newest manifests.
 	Keep int
 	// Untagged removes manifests without tags too; UntaggedOnly removes no
 	// tags, and without filters is for every repository.
@@ -200,6 +200,11 @@ func (p *Purge) purgeManifests(ctx context.Context, name string, losing map[stri
 	if err := each(ctx, p.Concurrency, nodes, func(n *node) error { return n.read(ctx, p.Client, name) }); err != nil {
 		return err
 	}
+	useless := g.useless(nodes)
+	slices.SortFunc(useless, func(a, b *node) int { return b.Updated.Compare(a.Updated) })
+	for _, n := range useless[:min(p.Keep, len(useless))] {
+		n.stays = true
+	}
 	return each(ctx, p.Concurrency, g.useless(nodes), func(n *node) error {
 		return p.remove(name+"@"+n.Digest, &p.manifests, func() error {
 			if !n.Attributes.Removable() {
@@ -250,8 +255,8 @@ func (n *node) read(ctx context.Context, c *Client, name string) error {
 	return nil
 }
 
-// useless are the manifests that do not stay. A referrer goes with its
-// subject, and stays with it.
+// useless are the nodes that nothing which stays needs; the others stay from now
+// on. A referrer goes with its subject, and stays with it.
 func (g *graph) useless(nodes []*node) []*node {
 	referrers := map[string][]string{}
 	for _, n := range nodes {
@@ -275,7 +280,7 @@ func (g *graph) useless(nodes []*node) []*node {
 		done[digest], n.stays = true, true
 		keep = append(append(keep, n.parts...), referrers[digest]...)
 	}
-	return slices.DeleteFunc(nodes, func(n *node) bool { return n.stays })
+	return slices.DeleteFunc(slices.Clone(nodes), func(n *node) bool { return n.stays })
 }
 
 // remove removes one thing, counts it, and says so.

@@ -27,16 +27,14 @@ func listDeletedRepositories(ctx context.Context, s *session, args []string) err
 func listDeleted(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest list-deleted -n REPOSITORY [FLAGS]", "List the manifests of a repository that were deleted and can be restored.")
 	var f dataFlags
-	name := nameFlag(fs, "name of the repository")
+	nameFlag(fs, "name of the repository")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
 		return err
 	}
 	return f.ask(ctx, s, func(c *acr.Client) error {
-		all, err := c.DeletedManifests(ctx, *name)
+		all, err := c.DeletedManifests(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -51,15 +49,13 @@ func listDeleted(ctx context.Context, s *session, args []string) error {
 func listDeletedTags(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest list-deleted-tags -n REPOSITORY[:TAG] [FLAGS]", "List the tags of a repository that were deleted and can be restored, the last deleted first.")
 	var f dataFlags
-	name := nameFlag(fs, "name of the repository, or REPOSITORY:TAG")
+	nameFlag(fs, "name of the repository, or REPOSITORY:TAG")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
 		return err
 	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	repository, tag, _ := strings.Cut(*name, ":")
+	repository, tag, _ := strings.Cut(name, ":")
 	return f.ask(ctx, s, func(c *acr.Client) error {
 		all, err := c.DeletedTags(ctx, repository, tag)
 		if err != nil {
@@ -79,18 +75,16 @@ func restoreManifest(ctx context.Context, s *session, args []string) error {
 last, or DIGEST under that tag; REPOSITORY@DIGEST without a tag. It is as if it
 was pushed again.`)
 	var f dataFlags
-	name := nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
+	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	digest := fs.StringP("digest", "d", "", "which manifest the tag shall name")
 	force := fs.Bool("force", false, "take the tag even if it names another manifest by now")
 	yes := fs.BoolP("yes", "y", false, "do not ask")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
 		return err
 	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	image, err := parseImage(*name)
+	image, err := parseImage(name)
 	if err != nil {
 		return err
 	}

@@ -11,15 +11,58 @@ import (
 
 func manifestCommands() []command {
 	return []command{
+		{name: "list", summary: "Print the manifests of a repository themselves", run: listManifests},
 		{name: "list-metadata", summary: "List the manifests of a repository with all that is known of them", run: listMetadata},
 		{name: "show", summary: "Print a manifest itself", run: showManifest},
 		{name: "show-metadata", summary: "Show what is known of a manifest", run: showMetadata},
 		{name: "update-metadata", summary: "Lock and unlock a manifest or a tag", run: updateMetadata},
+		{name: "list-referrers", summary: "List what refers to a manifest, as signatures do", run: listReferrers},
 		{name: "delete", summary: "Delete a manifest with all its tags", run: deleteManifest},
 		{name: "list-deleted", summary: "List the manifests that can be restored", run: listDeleted},
 		{name: "list-deleted-tags", summary: "List the tags that can be restored", run: listDeletedTags},
 		{name: "restore", summary: "Bring back what was deleted", run: restoreManifest},
 	}
+}
+
+// A manifestBody is what the table of 'manifest list' tells of a manifest.
+type manifestBody struct {
+	MediaType    string `json:"mediaType"`
+	ArtifactType string `json:"artifactType"`
+	Subject      struct {
+		Digest string `json:"digest"`
+	} `json:"subject"`
+}
+
+func listManifests(ctx context.Context, s *session, args []string) error {
+	fs := newFlags(s, "manifest list -n REPOSITORY [FLAGS]", "Print the manifests of a repository, as they were pushed.")
+	var f dataFlags
+	nameFlag(fs, "name of the repository")
+	f.list(fs, true)
+	f.define(fs, s, false)
+	return f.within(ctx, s, fs, "name", args, func(c *acr.Client, repository, order string) error {
+		all, err := first(c.Manifests(ctx, repository, order), f.top)
+		if err != nil {
+			return err
+		}
+		bodies := []json.RawMessage{}
+		t := table{head: []string{"DIGEST", "MEDIA TYPE", "ARTIFACT TYPE", "SUBJECT"}}
+		for _, m := range all {
+			b, err := c.Content(ctx, repository, m.Digest)
+			if acr.IsNotFound(err) { // by now
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			body := manifestBody{MediaType: m.MediaType}
+			if err := json.Unmarshal(b, &body); err != nil {
+				return fmt.Errorf("manifest %s: %w", m.Digest, err)
+			}
+			bodies = append(bodies, b)
+			t.add(m.Digest, body.MediaType, body.ArtifactType, body.Subject.Digest)
+		}
+		return f.output.print(s, bodies, t)
+	})
 }
 
 func listMetadata(ctx context.Context, s *session, args []string) error {
@@ -37,27 +80,17 @@ func listMetadata(ctx context.Context, s *session, args []string) error {
 	})
 }
 
-// manifestImage reads -n as az acr manifest has it: the image.
-func manifestImage(name string) (artifact, error) {
-	if err := required("--name", name); err != nil {
-		return artifact{}, err
-	}
-	return artifact{image: name}, nil
-}
-
 func showManifest(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest show -n IMAGE [FLAGS]", "Print a manifest, as it was pushed or, without --raw, indented.")
 	var f dataFlags
-	name := nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
+	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	raw := fs.Bool("raw", false, "every byte as it was pushed")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
 		return err
 	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	image, err := parseImage(*name)
+	image, err := parseImage(name)
 	if err != nil {
 		return err
 	}
@@ -82,45 +115,37 @@ func showManifest(ctx context.Context, s *session, args []string) error {
 func showMetadata(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest show-metadata -n IMAGE [FLAGS]", "Show what is known of a manifest, by its digest or one of its tags.")
 	var f dataFlags
-	name := nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
+	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	a, err := manifestImage(*name)
+	name, err := nameOf(fs, "name", args)
 	if err != nil {
 		return err
 	}
-	return f.ask(ctx, s, func(c *acr.Client) error { return f.showArtifact(ctx, s, c, a) })
+	return f.ask(ctx, s, func(c *acr.Client) error { return f.showArtifact(ctx, s, c, artifact{image: name}) })
 }
 
 func updateMetadata(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest update-metadata -n IMAGE [FLAGS]", "Lock a manifest or a tag, or unlock it. What is not given stays.")
 	var f dataFlags
-	name := nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
+	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	change := attributeFlags(fs)
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	a, err := manifestImage(*name)
+	name, err := nameOf(fs, "name", args)
 	if err != nil {
 		return err
 	}
-	return f.ask(ctx, s, func(c *acr.Client) error { return f.updateArtifact(ctx, s, c, a, change()) })
+	return f.ask(ctx, s, func(c *acr.Client) error { return f.updateArtifact(ctx, s, c, artifact{image: name}, change()) })
 }
 
 func deleteManifest(ctx context.Context, s *session, args []string) error {
 	fs := newFlags(s, "manifest delete -n IMAGE [FLAGS]", "Delete a manifest, and with it every tag that it has.")
 	var f dataFlags
-	name := nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
+	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	yes := fs.BoolP("yes", "y", false, "do not ask")
 	f.define(fs, s, false)
-	if _, err := parse(fs, args, 0, 0); err != nil {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
 		return err
 	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.ask(ctx, s, func(c *acr.Client) error { return deleteImage(ctx, s, c, *name, *yes) })
+	return f.ask(ctx, s, func(c *acr.Client) error { return deleteImage(ctx, s, c, name, *yes) })
 }

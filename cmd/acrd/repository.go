@@ -229,14 +229,37 @@ func lockedWords(a acr.Attributes) string {
 	return strings.Join(words, ",")
 }
 
+// nameOf parses args and returns what a flag names or, as az has it, an argument
+// with the registry in front.
+func nameOf(fs *pflag.FlagSet, flag string, args []string) (string, error) {
+	rest, err := parse(fs, args, 0, 1)
+	if err != nil {
+		return "", err
+	}
+	name := fs.Lookup(flag).Value.String()
+	switch {
+	case len(rest) == 0:
+		return name, required("--"+flag, name)
+	case name != "":
+		return "", &usageError{fmt.Sprintf("--%s %s and %s are both given: give one", flag, name, rest[0])}
+	}
+	return withoutRegistry(rest[0]), nil
+}
+
+// withoutRegistry takes the registry off the front of an image's name.
+func withoutRegistry(image string) string {
+	host, rest, ok := strings.Cut(strings.TrimPrefix(image, "https://"), "/")
+	if ok && (host == "localhost" || strings.ContainsAny(host, ".:")) {
+		return rest
+	}
+	return image
+}
+
 // within is a command that lists what is in the repository that a flag of fs
 // names, in an order that another has.
 func (f *dataFlags) within(ctx context.Context, s *session, fs *pflag.FlagSet, flag string, args []string, list func(c *acr.Client, repository, order string) error) error {
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	repository := fs.Lookup(flag).Value.String()
-	if err := required("--"+flag, repository); err != nil {
+	repository, err := nameOf(fs, flag, args)
+	if err != nil {
 		return err
 	}
 	order, err := f.by()
@@ -337,12 +360,8 @@ func deleteImage(ctx context.Context, s *session, c *acr.Client, text string, ye
 	if err != nil {
 		return err
 	}
-	if image.digest == "" {
-		t, err := c.Tag(ctx, image.repository, image.tag)
-		if err != nil {
-			return err
-		}
-		image.digest = t.Tag.Digest
+	if err := resolve(ctx, c, &image); err != nil {
+		return err
 	}
 	m, err := c.Manifest(ctx, image.repository, image.digest)
 	if err != nil {

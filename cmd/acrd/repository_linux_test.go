@@ -218,6 +218,7 @@ func TestPurge(t *testing.T) {
 	}
 	for _, row := range []struct{ args, says string }{
 		{"--ago 1d", "--filter is required"},
+		{"--ago soon --keep -1 --untagged", "--filter is required when not using --untagged-only\n--keep: want a number from 0\n--ago soon"},
 		{"--filter a:b", "--ago is required"},
 		{"--filter a --ago 1d", "unable to correctly parse filter"},
 		{"--filter a:( --ago 1d", "--filter a:("},
@@ -338,6 +339,111 @@ func TestPurge_Untagged(t *testing.T) {
 	s.says("purge", "--untagged-only", "--include-locked")
 	if s.tell(&left, "manifest", "list-metadata", "-n", "app"); len(left) != 4 {
 		t.Errorf("%d are left, want 4", len(left))
+	}
+}
+
+// --keep counts manifests by themselves, and what is kept keeps what it needs.
+func TestPurge_KeepUntagged(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	names := map[string]string{}
+	put := func(name, content string, age int) string {
+		d := s.index("app/manifests/tmp", content)
+		names[d] = name
+		s.age("app", time.Duration(age)*day, d)
+		return d
+	}
+	part := put("in index", numbered(1), 90)
+	put("index", `"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"`+part+`","size":1}]`, 20)
+	put("old", numbered(2), 40)
+	put("older", numbered(3), 50)
+	put("young", numbered(4), 1)
+	s.says("repository", "untag", "-t", "app:tmp")
+	left := func() []string {
+		t.Helper()
+		var all []acr.Manifest
+		s.tell(&all, "manifest", "list-metadata", "-n", "app")
+		var got []string
+		for _, m := range all {
+			got = append(got, names[m.Digest])
+		}
+		slices.Sort(got)
+		return got
+	}
+	s.says("purge", "--untagged-only", "--filter", "app:nothing", "--ago", "10d", "--keep", "2")
+	if diff := cmp.Diff([]string{"in index", "index", "old", "young"}, left()); diff != "" {
+		t.Errorf("of three that are old two stay (-want +got):\n%s", diff)
+	}
+	if out := s.says("purge", "--filter", "app:.*", "--ago", "10d", "--untagged", "--keep", "1"); !strings.Contains(out, "deleted tags: 0\nNumber of deleted manifests: 1\n") {
+		t.Errorf("purge: %s", out)
+	}
+	if diff := cmp.Diff([]string{"in index", "index", "young"}, left()); diff != "" {
+		t.Errorf("then one of two (-want +got):\n%s", diff)
+	}
+}
+
+// TestManifestLists: the manifests themselves, and who refers to one.
+func TestManifestLists(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, false)
+	base := s.index("team/app/manifests/v1", numbered(1))
+	about := func(d, kind string, n int) string {
+		return s.index("team/app/manifests/tmp", `"artifactType":"`+kind+`","subject":{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"`+d+`","size":1},`+numbered(n))
+	}
+	bom := about(base, "application/bom", 2)
+	signed := about(base, "application/signature", 3)
+	deep := about(bom, "application/signature", 4)
+	digests := func(args ...string) []string {
+		t.Helper()
+		var all acr.Referrers
+		s.tell(&all, append([]string{"manifest", "list-referrers"}, args...)...)
+		var got []string
+		for _, d := range all.Manifests {
+			got = append(got, d.Digest)
+		}
+		slices.Sort(got)
+		return got
+	}
+	for _, row := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"-n", "team/app:v1"}, []string{bom, signed}},
+		{[]string{"-n", "team/app@" + base, "--artifact-type", "application/bom"}, []string{bom}},
+		{[]string{"reg.example:5000/team/app:v1", "--recursive"}, []string{bom, signed, deep}},
+		{[]string{"-n", "team/app:v1", "--artifact-type", "application/bom", "--recursive"}, []string{bom, deep}},
+		{[]string{"-n", "team/app@" + deep}, nil},
+	} {
+		slices.Sort(row.want)
+		if diff := cmp.Diff(row.want, digests(row.args...)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", row.args, diff)
+		}
+	}
+	if out := s.says("manifest", "list-referrers", "-n", "team/app:v1", "--artifact-type", "application/bom", "-o", "tsv"); !strings.HasPrefix(out, bom+"\tapplication/bom\t") {
+		t.Errorf("table: %s", out)
+	}
+	var bodies []struct{ Subject struct{ Digest string } }
+	s.tell(&bodies, "manifest", "list", "-r", "reg", "-n", "team/app", "--orderby", "time_asc")
+	if len(bodies) != 4 || bodies[0].Subject.Digest != "" || bodies[3].Subject.Digest != bom {
+		t.Errorf("manifests: %+v", bodies)
+	}
+	if out := s.says("manifest", "list", "https://reg.example/team/app", "--top", "1", "--orderby", "time_desc", "-o", "tsv"); !strings.HasPrefix(out, deep+"\tapplication/vnd.oci.image.index.v1+json\tapplication/signature\t"+bom) {
+		t.Errorf("table: %s", out)
+	}
+	for _, row := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"list-referrers", exitUsage, "--name is missing"},
+		{"list-referrers -n a:b c:d", exitUsage, "give one"},
+		{"list-referrers -n team/app:none", exitFailed, "the specified tag does not exist"},
+		{"list -n none", exitFailed, "repository name not known"},
+		{"list -n team/app --orderby size", exitUsage, "time_asc"},
+	} {
+		if code, _, said := s.acrd("", append([]string{"manifest"}, strings.Fields(row.args)...)...); code != row.code || !strings.Contains(said, row.says) {
+			t.Errorf("%s: %d %s", row.args, code, said)
+		}
 	}
 }
 

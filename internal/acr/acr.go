@@ -145,6 +145,20 @@ type ManifestInfo struct {
 	Manifest   Manifest `json:"manifest"`
 }
 
+// A Descriptor is what OCI's lists have of a manifest.
+type Descriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       string            `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// Referrers are a page of the manifests that have one as their subject.
+type Referrers struct {
+	Manifests []Descriptor `json:"manifests"`
+}
+
 // Deleted is what went with a repository.
 type Deleted struct {
 	Manifests []string `json:"manifestsDeleted"`

@@ -122,6 +122,16 @@ func (c *Client) Content(ctx context.Context, repository, ref string) (json.RawM
 	return b, c.call(ctx, http.MethodGet, "/v2/"+repository+"/manifests/"+ref, nil, &b)
 }
 
+// Referrers are the manifests whose subject is this one; of one type, if that
+// is not empty.
+func (c *Client) Referrers(ctx context.Context, repository, digest, artifactType string) iter.Seq2[Descriptor, error] {
+	query := url.Values{}
+	if artifactType != "" {
+		query.Set("artifactType", artifactType)
+	}
+	return list(ctx, c, "/v2/"+repository+"/referrers/"+digest, query, func(p Referrers) []Descriptor { return p.Manifests })
+}
+
 func ordered(order string) url.Values {
 	if order == "" {
 		return nil

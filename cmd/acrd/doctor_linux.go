@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -42,33 +41,46 @@ func doctor(ctx context.Context, s *session, args []string) error {
 		return err
 	}
 	checks := examine(ctx, dir)
-	if out.json() {
-		if err := json.NewEncoder(s.stdout).Encode(checks); err != nil {
-			return err
-		}
+	if err := printChecks(s, out, checks); err != nil {
+		return err
 	}
 	missing := 0
 	for _, c := range checks {
-		mark := "ok  "
-		switch {
-		case !c.OK && c.Needed:
-			mark = "FAIL"
+		if !c.OK && c.Needed {
 			missing++
-		case !c.OK:
-			mark = "warn"
-		}
-		if out.json() {
-			continue
-		}
-		fmt.Fprintf(s.stdout, "%s  %-16s %s\n", mark, c.Name, c.Found)
-		if !c.OK {
-			fmt.Fprintf(s.stdout, "      %-16s -> %s\n", "", c.Fix)
 		}
 	}
 	if missing > 0 {
 		return &hostError{fmt.Errorf("%d things are missing", missing)}
 	}
 	return nil
+}
+
+func printChecks(s *session, out *output, checks []check) error {
+	if out.document() {
+		t := table{head: []string{"STATUS", "CHECK", "FOUND", "FIX"}}
+		for _, c := range checks {
+			t.add(c.mark(), c.Name, c.Found, c.Fix)
+		}
+		return out.print(s, checks, t)
+	}
+	for _, c := range checks {
+		fmt.Fprintf(s.stdout, "%-4s  %-16s %s\n", c.mark(), c.Name, c.Found)
+		if !c.OK {
+			fmt.Fprintf(s.stdout, "      %-16s -> %s\n", "", c.Fix)
+		}
+	}
+	return nil
+}
+
+func (c *check) mark() string {
+	switch {
+	case c.OK:
+		return "ok"
+	case c.Needed:
+		return "FAIL"
+	}
+	return "warn"
 }
 
 // checkHost refuses to start on a host that lacks what the engine needs, with

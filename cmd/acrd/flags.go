@@ -33,7 +33,7 @@ func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) 
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && unknown.GetSpecifiedName() == "query" {
 			err = fmt.Errorf("%w: print JSON with -o json, and pick from it with jq", err)
 		}
-		return nil, &usageError{err.Error()}
+		return nil, &usageError{err.Error() + meantFlag(fs, err)}
 	}
 	rest := fs.Args()
 	switch {
@@ -43,6 +43,25 @@ func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) 
 		return nil, &usageError{fmt.Sprintf("too many arguments (%v): acrd %s", rest[most:], fs.Name())}
 	}
 	return rest, nil
+}
+
+// meantFlag names the flag that was probably meant by one that there is not.
+func meantFlag(fs *pflag.FlagSet, err error) string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || unknown.GetSpecifiedShortnames() != "" {
+		return ""
+	}
+	var names []string
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	meant := closest(unknown.GetSpecifiedName(), names)
+	if meant == "" {
+		return ""
+	}
+	return ": did you mean --" + meant + "?"
 }
 
 // joinWords writes flags the way pflag reads them where az has another: yes or

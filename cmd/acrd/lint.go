@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"acrd/steps"
 )
@@ -58,7 +58,7 @@ needed. The exit code is 0 without errors, and 2 otherwise.`)
 var errFindings = errors.Join(errUsage, errUnsuccessful)
 
 func printFindings(s *session, o *output, faults steps.Errors, warnings []steps.Warning) error {
-	if o.json() {
+	if o.document() {
 		all := []finding{}
 		for _, f := range faults {
 			all = append(all, finding{f.File, f.Line, f.Column, "error", "", f.Msg})
@@ -66,10 +66,11 @@ func printFindings(s *session, o *output, faults steps.Errors, warnings []steps.
 		for _, w := range warnings {
 			all = append(all, finding{w.Fault.File, w.Fault.Line, w.Fault.Column, "warning", w.Rule, w.Fault.Msg})
 		}
-		e := json.NewEncoder(s.stdout)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(all)
+		t := table{head: []string{"FILE", "LINE", "COLUMN", "SEVERITY", "RULE", "MESSAGE"}}
+		for _, f := range all {
+			t.add(f.File, strconv.Itoa(f.Line), strconv.Itoa(f.Column), f.Severity, f.Rule, f.Message)
+		}
+		return o.print(s, all, t)
 	}
 	for _, f := range faults {
 		fmt.Fprintln(s.stdout, f)

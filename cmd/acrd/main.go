@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	_ "time/tzdata" // for hosts without
 
@@ -90,9 +89,6 @@ func run(ctx context.Context, s *session, args []string) int {
 
 // dispatch finds the command of a group that args begin with, and runs it.
 func dispatch(ctx context.Context, s *session, group command, args []string) error {
-	if group.subs == nil {
-		return group.run(ctx, s, args)
-	}
 	if len(args) == 0 {
 		usage(s.stdout, group)
 		return errShown
@@ -106,6 +102,9 @@ func dispatch(ctx context.Context, s *session, group command, args []string) err
 		return &usageError{unknownCommand(group, args[0])}
 	}
 	c := group.subs[i]
+	if c.subs == nil {
+		return advised(c.run(ctx, s, args[1:]), group, c)
+	}
 	c.name = group.name + " " + c.name
 	return dispatch(ctx, s, c, args[1:])
 }
@@ -144,10 +143,15 @@ func unknownCommand(group command, word string) string {
 
 // suggestion finds a command that was probably meant.
 func suggestion(word string, all []command) string {
+	var names []string
 	for _, c := range all {
-		if !c.hidden && (strings.HasPrefix(c.name, word) || strings.HasPrefix(word, c.name)) {
-			return fmt.Sprintf(": did you mean %q?", c.name)
+		if !c.hidden {
+			names = append(names, c.name)
 		}
 	}
-	return ""
+	meant := closest(word, names)
+	if meant == "" {
+		return ""
+	}
+	return fmt.Sprintf(": did you mean %q?", meant)
 }

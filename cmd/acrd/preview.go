@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -212,19 +212,28 @@ func (p *preview) dryRun(s *session, where string, o *output) error {
 		return faultError(err)
 	}
 	plan := file.Plan()
-	if o.json() {
+	switch *o {
+	case "json": // in the order of the plan
 		e := json.NewEncoder(s.stdout)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		return e.Encode(plan)
+	case "yaml":
+		return o.print(s, plan, table{})
 	}
 	return printPlan(s.stdout, plan)
 }
 
+// A fileError is a task file that is wrong.
+type fileError struct{ faults steps.Errors }
+
+func (e *fileError) Error() string { return e.faults.Error() }
+func (e *fileError) Unwrap() error { return errUsage }
+
 // faultError makes a wrong file a wrong request.
 func faultError(err error) error {
 	if faults, ok := errors.AsType[steps.Errors](err); ok {
-		return &usageError{faults.Error()}
+		return &fileError{faults}
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func taskCommands() []command {
 		{name: "list", summary: "List all tasks", run: listTasks},
 		{name: "delete", summary: "Delete a task", run: deleteTask},
 		{name: "run", summary: "Run a task now", run: startTask},
-		{name: "list-runs", summary: "List runs, the newest first", run: listRuns},
+		{name: "list-runs", summary: "List runs, the newest first", run: listRunsOfTask},
 		{name: "show-run", summary: "Show a run", run: showRun},
 		{name: "update-run", summary: "Keep a run, or let it expire", run: updateRun},
 		{name: "cancel-run", summary: "Cancel a run", run: cancelRun},

@@ -143,8 +143,17 @@ func runFilter(ctx context.Context, c *connection, task, status, image string) (
 	return strings.Join(parts, " and "), nil
 }
 
+// listRunsOfTask and listRuns are the same, by az's name and by acrd's own.
+func listRunsOfTask(ctx context.Context, s *session, args []string) error {
+	return findRuns(ctx, s, "task list-runs [FLAGS]", args)
+}
+
 func listRuns(ctx context.Context, s *session, args []string) error {
-	fs := newFlags(s, "task list-runs [FLAGS]", "List runs, the newest first.")
+	return findRuns(ctx, s, "runs list [FLAGS]", args)
+}
+
+func findRuns(ctx context.Context, s *session, synopsis string, args []string) error {
+	fs := newFlags(s, synopsis, "List runs, the newest first.")
 	name := nameFlag(fs, "only runs of this task")
 	status := fs.String("run-status", "", "only runs with this status: Queued, Started, Running, Succeeded, Failed, Canceled, Error or Timeout")
 	image := fs.StringP("image", "t", "", "only runs that have made this image, repository:tag or repository@digest")

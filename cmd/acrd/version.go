@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -38,12 +37,15 @@ func showVersion(ctx context.Context, s *session, args []string) error {
 	}
 	client := info()
 	daemon, err := where.askInfo(ctx)
-	if out.json() {
+	if out.document() {
 		both := map[string]any{"client": client}
+		t := table{head: []string{"PROGRAM", "VERSION", "COMMIT", "BUILDKIT", "REGISTRY"}}
+		t.add("acrd", client.Version, client.Commit, client.BuildKit, "")
 		if err == nil {
 			both["daemon"] = daemon
+			t.add("daemon", daemon.Version, daemon.Commit, daemon.BuildKit, daemon.Registry)
 		}
-		return json.NewEncoder(s.stdout).Encode(both)
+		return out.print(s, both, t)
 	}
 	line := func(name string, i api.Info) {
 		fmt.Fprintf(s.stdout, "%-8s %s (commit %s), BuildKit %s", name, i.Version, orUnknown(i.Commit), orUnknown(i.BuildKit))

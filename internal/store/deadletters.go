@@ -62,7 +62,7 @@ func (db *DB) DeadLetters(ctx context.Context, kind eventing.Kind, name string, 
 
 func (db *DB) subscriptionSeq(ctx context.Context, kind eventing.Kind, name string) (int64, error) {
 	var seq int64
-	err := db.one(ctx, "subscription "+name, "SELECT seq FROM subscriptions WHERE kind = $1 AND name = $2", []any{string(kind), subscriptionKey(name)}, &seq)
+	err := db.one(ctx, subscriptionWords(kind, name), "SELECT seq FROM subscriptions WHERE kind = $1 AND name = $2", []any{string(kind), subscriptionKey(name)}, &seq)
 	return seq, noSubscription(err)
 }
 

@@ -49,7 +49,7 @@ func (db *DB) Subscriptions(ctx context.Context, kind eventing.Kind) ([]eventing
 func (db *DB) Subscription(ctx context.Context, kind eventing.Kind, name string) (*eventing.Subscription, error) {
 	key := subscriptionKey(name)
 	var sealed []byte
-	err := db.one(ctx, "subscription "+name, "SELECT sealed FROM subscriptions WHERE kind = $1 AND name = $2", []any{string(kind), key}, &sealed)
+	err := db.one(ctx, subscriptionWords(kind, name), "SELECT sealed FROM subscriptions WHERE kind = $1 AND name = $2", []any{string(kind), key}, &sealed)
 	if err != nil {
 		return nil, noSubscription(err)
 	}
@@ -59,7 +59,7 @@ func (db *DB) Subscription(ctx context.Context, kind eventing.Kind, name string)
 // ChangeSubscription implements eventing.Subscriptions.
 func (db *DB) ChangeSubscription(ctx context.Context, kind eventing.Kind, name string, change func(*eventing.Subscription) (*eventing.Subscription, error)) error {
 	key := subscriptionKey(name)
-	err := db.change(ctx, "subscription "+name, func(ctx context.Context, t *tx) error {
+	err := db.change(ctx, subscriptionWords(kind, name), func(ctx context.Context, t *tx) error {
 		// Two that make the same subscription must wait for each other as well.
 		if err := lockClaim(ctx, t); err != nil {
 			return err
@@ -149,9 +149,22 @@ func (db *DB) SubscriptionsVersion(ctx context.Context) (string, error) {
 // noSubscription makes the error that package eventing knows.
 func noSubscription(err error) error {
 	if errors.Is(err, runner.ErrNotFound) {
-		return fmt.Errorf("%w: %w", eventing.ErrNotFound, err)
+		return noSubscriptionError{err}
 	}
 	return err
+}
+
+// noSubscriptionError is eventing.ErrNotFound, and says which.
+type noSubscriptionError struct{ error }
+
+func (e noSubscriptionError) Unwrap() []error { return []error{e.error, eventing.ErrNotFound} }
+
+// subscriptionWords are what a subscription is called in errors.
+func subscriptionWords(kind eventing.Kind, name string) string {
+	if kind == eventing.Webhook {
+		return "webhook " + name
+	}
+	return "event subscription " + name
 }
 
 // EventsChanged returns a channel that is closed when an event is new or a

@@ -54,12 +54,10 @@ that is true makes tasks whose images are based on that one look at once. With
 	name := nameFlag(fs, "name of the source")
 	kind := fs.String("kind", "", "how it speaks: "+kindNames())
 	sourceFlags(fs, src)
+	need(fs, "name", "kind")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name, "--kind", *kind); err != nil {
 		return err
 	}
 	src.Name, src.Kind = *name, inbound.Kind(strings.ToLower(*kind))

@@ -45,12 +45,10 @@ func createEventSubscription(ctx context.Context, s *session, args []string) err
 HTTP is asked first whether it wants events, which may take a minute.`)
 	var form eventForm
 	form.define(fs)
+	need(fs, "name", "endpoint")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name, "--endpoint", form.endpoint); err != nil {
 		return err
 	}
 	p, err := form.properties()
@@ -73,12 +71,10 @@ given replaces the whole. Until a receiver at a new address has agreed, nothing
 changes.`)
 	var form eventForm
 	form.define(fs)
+	need(fs, "name")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name); err != nil {
 		return err
 	}
 	p, err := form.properties()

@@ -42,7 +42,41 @@ func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) 
 	case len(rest) > most:
 		return nil, &usageError{fmt.Sprintf("too many arguments (%v): acrd %s", rest[most:], fs.Name())}
 	}
-	return rest, nil
+	var needed []string
+	fs.VisitAll(func(f *pflag.Flag) {
+		if _, ok := f.Annotations[neededFlag]; ok {
+			needed = append(needed, "--"+f.Name, f.Value.String())
+		}
+	})
+	return rest, required(needed...)
+}
+
+// neededFlag annotates flags that a command does not go without.
+const neededFlag = "needed"
+
+// need has parse refuse a command line without these flags.
+func need(fs *pflag.FlagSet, flags ...string) {
+	for _, f := range flags {
+		_ = fs.SetAnnotation(f, neededFlag, nil) // it is there
+	}
+}
+
+// required refuses flags that were not given: it takes names and values.
+func required(flags ...string) error {
+	var missing []string
+	for i := 0; i < len(flags); i += 2 {
+		if flags[i+1] == "" {
+			missing = append(missing, flags[i])
+		}
+	}
+	switch last := len(missing) - 1; last {
+	case -1:
+		return nil
+	case 0:
+		return &usageError{"the flag " + missing[0] + " is missing"}
+	default:
+		return &usageError{"the flags " + strings.Join(missing[:last], ", ") + " and " + missing[last] + " are missing"}
+	}
 }
 
 // meantFlag names the flag that was probably meant by one that there is not.

@@ -382,11 +382,9 @@ func untag(ctx context.Context, s *session, args []string) error {
 	var f dataFlags
 	var a artifact
 	a.define(fs, false)
+	need(fs, "image")
 	f.define(fs, s, true)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--image", a.image); err != nil {
 		return err
 	}
 	image, err := parseImage(a.image)

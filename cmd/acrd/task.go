@@ -66,15 +66,13 @@ func (f *resourceFlags) with(ctx context.Context, s *session, do func(c *connect
 func onNamed(ctx context.Context, s *session, what, synopsis, description string, args []string, define func(*pflag.FlagSet), do func(c *connection, name string, o *output) error) error {
 	fs := newFlags(s, synopsis, description)
 	name := nameFlag(fs, "name of the "+what)
+	need(fs, "name")
 	if define != nil {
 		define(fs)
 	}
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
 		return err
 	}
 	return f.with(ctx, s, func(c *connection) error { return do(c, *name, f.output) })
@@ -95,24 +93,6 @@ func onAll[T any](ctx context.Context, s *session, synopsis, description string,
 		}
 		return f.output.print(s, append([]T{}, all...), show(all...))
 	})
-}
-
-// required refuses a flag that was not given.
-func required(flags ...string) error {
-	var missing []string
-	for i := 0; i < len(flags); i += 2 {
-		if flags[i+1] == "" {
-			missing = append(missing, flags[i])
-		}
-	}
-	switch last := len(missing) - 1; last {
-	case -1:
-		return nil
-	case 0:
-		return &usageError{"the flag " + missing[0] + " is missing"}
-	default:
-		return &usageError{"the flags " + strings.Join(missing[:last], ", ") + " and " + missing[last] + " are missing"}
-	}
 }
 
 func nameFlag(fs *pflag.FlagSet, what string) *string {

@@ -26,12 +26,10 @@ FILE is JSON or YAML: a task as the API has it ('acrd task show -o json') or as
 template; - is standard input. A task that is not in the file stays as it is.
 Secrets that the file leaves out stay too.`)
 	file := fs.StringP("file", "f", "", "file of tasks; - is standard input")
+	need(fs, "file")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--file", *file); err != nil {
 		return err
 	}
 	docs, err := readTasks(s, *file)

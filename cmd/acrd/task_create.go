@@ -21,12 +21,10 @@ What starts the task by itself: commits to the branch of a git context and
 changes of base images, unless switched off, and schedules.`)
 	var form taskForm
 	form.define(fs, false)
+	need(fs, "name")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name); err != nil {
 		return err
 	}
 	b, err := form.create(s)
@@ -49,12 +47,10 @@ func updateTask(ctx context.Context, s *session, args []string) error {
 az's: a task that builds a Dockerfile pushes again unless --no-push is given.`)
 	var form taskForm
 	form.define(fs, true)
+	need(fs, "name")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name); err != nil {
 		return err
 	}
 	return f.with(ctx, s, func(c *connection) error {

@@ -45,25 +45,12 @@ func identityCommands() []command {
 
 // onTask is a command about a part of one task.
 func onTask(ctx context.Context, s *session, synopsis, description string, args []string, define func(fs *pflag.FlagSet), do func(c *connection, t *api.Task, o *output) error) error {
-	fs := newFlags(s, synopsis, description)
-	name := nameFlag(fs, "name of the task")
-	if define != nil {
-		define(fs)
-	}
-	var f resourceFlags
-	f.define(fs, s)
-	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", *name); err != nil {
-		return err
-	}
-	return f.with(ctx, s, func(c *connection) error {
-		t, err := c.Task(ctx, *name)
+	return onNamed(ctx, s, "task", synopsis, description, args, define, func(c *connection, name string, o *output) error {
+		t, err := c.Task(ctx, name)
 		if err != nil {
 			return err
 		}
-		return do(c, t, f.output)
+		return do(c, t, o)
 	})
 }
 
@@ -99,6 +86,7 @@ func (f *timerFlags) define(schedule bool) func(*pflag.FlagSet) {
 	return func(fs *pflag.FlagSet) {
 		f.fs = fs
 		fs.StringVar(&f.name, "timer-name", "", "name of the timer")
+		need(fs, "timer-name")
 		if schedule {
 			fs.StringVar(&f.schedule, "schedule", "", "five cron fields: minute hour day month weekday")
 			fs.BoolVar(&f.enabled, "enabled", true, "whether the timer runs")
@@ -116,9 +104,6 @@ func timersOf(t *api.Task) []runner.TimerTrigger {
 
 // timer finds the timer that a flag names.
 func (f *timerFlags) timer(t *api.Task) error {
-	if err := required("--timer-name", f.name); err != nil {
-		return err
-	}
 	timers := timersOf(t)
 	if len(timers) == 0 {
 		return fmt.Errorf("No timer triggers exist for the task '%s'.", t.Name) //nolint:revive,staticcheck // az's words
@@ -147,10 +132,10 @@ func (f *timerFlags) patch(ctx context.Context, s *session, c *connection, t *ap
 
 func addTimer(ctx context.Context, s *session, args []string) error {
 	var f timerFlags
-	return onTask(ctx, s, "task timer add -n TASK --timer-name NAME --schedule FIELDS [FLAGS]", "Add a timer to a task.", args, f.define(true), func(c *connection, t *api.Task, o *output) error {
-		if err := required("--timer-name", f.name, "--schedule", f.schedule); err != nil {
-			return err
-		}
+	return onTask(ctx, s, "task timer add -n TASK --timer-name NAME --schedule FIELDS [FLAGS]", "Add a timer to a task.", args, func(fs *pflag.FlagSet) {
+		f.define(true)(fs)
+		need(fs, "schedule")
+	}, func(c *connection, t *api.Task, o *output) error {
 		if slices.ContainsFunc(timersOf(t), func(one runner.TimerTrigger) bool { return one.Name == f.name }) {
 			return fmt.Errorf("The timer '%s' already exists for the task '%s'.", f.name, t.Name) //nolint:revive,staticcheck // as az says it of others
 		}
@@ -241,6 +226,7 @@ type credentialFlags struct {
 func (f *credentialFlags) define(value bool) func(*pflag.FlagSet) {
 	return func(fs *pflag.FlagSet) {
 		fs.StringVar(&f.server, "login-server", "", "registry, HOST[:PORT]")
+		need(fs, "login-server")
 		if value {
 			fs.StringVarP(&f.user, "username", "u", "", "user name, or the Key Vault URL of one")
 			fs.StringVarP(&f.password, "password", "p", "", "password, or the Key Vault URL of one")
@@ -348,9 +334,6 @@ func (f *credentialFlags) mustHave(has bool) error {
 func setCredential(ctx context.Context, s *session, synopsis, description string, args []string, check func(f *credentialFlags, has bool) error) error {
 	var f credentialFlags
 	return onTask(ctx, s, synopsis, description, args, f.define(true), func(c *connection, t *api.Task, o *output) error {
-		if err := required("--login-server", f.server); err != nil {
-			return err
-		}
 		_, has := registriesOf(t)[f.server]
 		if err := check(&f, has); err != nil {
 			return err
@@ -366,9 +349,6 @@ func setCredential(ctx context.Context, s *session, synopsis, description string
 func removeCredential(ctx context.Context, s *session, args []string) error {
 	var f credentialFlags
 	return onTask(ctx, s, "task credential remove -n TASK --login-server HOST", "Remove the credential of a registry from a task.", args, f.define(false), func(c *connection, t *api.Task, o *output) error {
-		if err := required("--login-server", f.server); err != nil {
-			return err
-		}
 		_, has := registriesOf(t)[f.server]
 		if err := f.mustHave(has); err != nil {
 			return err

@@ -50,10 +50,8 @@ goes on.`)
 	for _, name := range []string{"registry", "resource-group", "no-format"} {
 		_ = fs.MarkHidden(name)
 	}
+	need(fs, "name")
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", f.name); err != nil {
 		return err
 	}
 	conn, err := f.server.connect(ctx, s)

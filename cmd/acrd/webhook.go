@@ -104,12 +104,10 @@ sent there. What fails is sent again, for a day.`)
 	var form webhookForm
 	form.define(fs)
 	fs.StringVarP(&form.location, "location", "l", api.Location, "where it is, which is kept with it and means nothing here")
+	need(fs, "name", "uri", "actions")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name, "--uri", form.uri, "--actions", form.actions.String()); err != nil {
 		return err
 	}
 	p, err := form.properties()
@@ -131,12 +129,10 @@ func updateWebhook(ctx context.Context, s *session, args []string) error {
 given replace all there were.`)
 	var form webhookForm
 	form.define(fs)
+	need(fs, "name")
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {
-		return err
-	}
-	if err := required("--name", form.name); err != nil {
 		return err
 	}
 	p, err := form.properties()

@@ -72,6 +72,9 @@ func TestTokenCommands(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "ci") || !strings.Contains(out, "without end") || strings.Contains(out, strings.TrimSpace(token)) {
 		t.Errorf("list: %d %s", code, out)
 	}
+	if code, out, _ := o.acrd("", "__complete", "token", "delete", ""); code != exitOK || out != "ci\never\n" {
+		t.Errorf("completion: %d %q", code, out)
+	}
 	for _, row := range []struct {
 		args []string
 		code int

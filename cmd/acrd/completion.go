@@ -4,18 +4,24 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"acrd/eventing"
+	"acrd/eventing/inbound"
+	"acrd/internal/acr"
 	"acrd/internal/api"
+	"acrd/internal/secrets"
 
 	"github.com/spf13/pflag"
 )
 
 // completeCommand prints what may come next, a word a line. Shells call it.
 const completeCommand = "__complete"
+
+const completionCommand = "completion"
 
 // completionScripts ask the command itself. Where it has nothing to say, the
 // shell completes file names.
@@ -97,8 +103,12 @@ func complete(ctx context.Context, s *session, args []string) error {
 		}
 	case strings.HasPrefix(word, "-"):
 		found = flagsOf(ctx, group)
-	case len(before) > 0:
+	case len(before) > 0 && strings.HasPrefix(before[len(before)-1], "-"):
 		found = valuesOf(ctx, s, kind, before[len(before)-1])
+	case kind == completionCommand:
+		found = slices.Sorted(maps.Keys(completionScripts))
+	case len(before) == 0:
+		found = askNames(ctx, s, argumentOf(kind, group.name))
 	}
 	for _, f := range found {
 		if strings.HasPrefix(f, word) {
@@ -130,7 +140,11 @@ const completionPatience = time.Second
 // command that the flag is of.
 func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
 	switch {
-	case kind == "webhook" && flag == "--status":
+	case kind == "token" && flag == "--scope":
+		return []string{"owner", "submit", "read", "registry-push", "registry-pull", "event-publish"}
+	case flag == "--orderby":
+		return []string{"time_asc", "time_desc"}
+	case slices.Contains([]string{"webhook", "config"}, kind) && flag == "--status":
 		return []string{"enabled", "disabled"}
 	case kind == "webhook" && flag == "--actions":
 		return eventing.Actions
@@ -155,6 +169,43 @@ func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
 	case "--progress":
 		return []string{"auto", "plain", "tty", "quiet", "rawjson"}
 	}
+	return askNames(ctx, s, namedBy(kind, flag))
+}
+
+// namedBy is what a flag of a command names.
+func namedBy(kind, flag string) string {
+	switch flag {
+	case "--run-id":
+		return "runs"
+	case "--repository":
+		return "repository"
+	case "-n", "--name":
+		if kind == "repository" { // the registry
+			return ""
+		}
+		return kind
+	}
+	return ""
+}
+
+// argumentOf is what the argument of a command names.
+func argumentOf(kind, name string) string {
+	switch kind + " " + name {
+	case "runs rerun", "runs watch", "logs logs":
+		return "runs"
+	case "task why":
+		return "task"
+	case "token delete":
+		return "token"
+	case "secret set", "secret delete":
+		return "secret"
+	}
+	return ""
+}
+
+// askNames asks the daemon for the names of what there is, if one runs. To
+// know none is as good an answer.
+func askNames(ctx context.Context, s *session, what string) []string {
 	ctx, stop := context.WithTimeoutCause(ctx, completionPatience, context.DeadlineExceeded)
 	defer stop()
 	where := serverFlags(pflag.NewFlagSet("", pflag.ContinueOnError), s)
@@ -162,44 +213,42 @@ func valuesOf(ctx context.Context, s *session, kind, flag string) []string {
 	if err != nil {
 		return nil
 	}
-	return namesFor(ctx, c, kind, flag)
+	switch what {
+	case "task":
+		all, _ := c.Tasks(ctx)
+		return namesOf(all, func(t *api.Task) string { return t.Name })
+	case "taskrun":
+		all, _ := c.TaskRuns(ctx)
+		return namesOf(all, func(t *api.TaskRun) string { return t.Name })
+	case "runs":
+		all, _ := c.Runs(ctx, 20)
+		return namesOf(all, func(r *api.Run) string { return r.Properties.RunID })
+	case "webhook":
+		all, _ := c.Webhooks(ctx)
+		return namesOf(all, func(w *api.Webhook) string { return w.Name })
+	case "event-subscription":
+		all, _ := c.EventSubscriptions(ctx, "")
+		return namesOf(all, func(e *api.EventSubscription) string { return e.Name })
+	case "event-source":
+		all, _ := c.EventSources(ctx)
+		return namesOf(all, func(src inbound.Source) string { return src.Name })
+	case "token":
+		all, _ := c.Tokens(ctx)
+		return namesOf(all, func(t *api.Token) string { return t.Name })
+	case "secret":
+		all, _ := c.Secrets(ctx)
+		return namesOf(all, func(i secrets.Info) string { return i.Name })
+	case "repository", "manifest":
+		names, _ := first((&acr.Client{HTTP: c.HTTP(), Base: c.Base()}).Catalog(ctx), 0)
+		return names
+	}
+	return nil
 }
 
-// namesFor asks the daemon, if one runs.
-func namesFor(ctx context.Context, c *api.Client, kind, flag string) []string {
+func namesOf[T any](all []T, name func(T) string) []string {
 	var names []string
-	switch flag {
-	case "-n", "--name":
-		if kind == "webhook" {
-			hooks, _ := c.Webhooks(ctx)
-			for _, h := range hooks {
-				names = append(names, h.Name)
-			}
-			return names
-		}
-		if kind == "event-subscription" {
-			all, _ := c.EventSubscriptions(ctx, "")
-			for _, e := range all {
-				names = append(names, e.Name)
-			}
-			return names
-		}
-		if kind == "event-source" {
-			all, _ := c.EventSources(ctx)
-			for _, e := range all {
-				names = append(names, e.Name)
-			}
-			return names
-		}
-		tasks, _ := c.Tasks(ctx) // nothing is as good an answer
-		for _, t := range tasks {
-			names = append(names, t.Name)
-		}
-	case "--run-id":
-		runs, _ := c.Runs(ctx, 20)
-		for _, r := range runs {
-			names = append(names, r.Properties.RunID)
-		}
+	for _, one := range all {
+		names = append(names, name(one))
 	}
 	return names
 }

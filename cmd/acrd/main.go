@@ -48,7 +48,7 @@ func commands() []command {
 		{name: "event-subscription", summary: "Tell others of events, as Azure Event Grid does", subs: eventSubscriptionCommands()},
 		{name: "webhook", summary: "Tell others what the registry has, as ACR's webhooks do", subs: webhookCommands()},
 		{name: "version", summary: "Show the version of acrd and of the daemon", run: showVersion},
-		{name: "completion", summary: "Print the completion script of a shell", run: printCompletion},
+		{name: completionCommand, summary: "Print the completion script of a shell", run: printCompletion},
 		{name: completeCommand, run: complete, hidden: true},
 	}
 	return append(all, daemonCommands()...)

@@ -430,6 +430,11 @@ func TestManifestLists(t *testing.T) {
 	if out := s.says("manifest", "list", "https://reg.example/team/app", "--top", "1", "--orderby", "time_desc", "-o", "tsv"); !strings.HasPrefix(out, deep+"\tapplication/vnd.oci.image.index.v1+json\tapplication/signature\t"+bom) {
 		t.Errorf("table: %s", out)
 	}
+	for _, words := range []string{"manifest show -n t", "repository show-tags --repository team"} {
+		if out := s.says(append([]string{"__complete"}, strings.Fields(words)...)...); out != "team/app\n" {
+			t.Errorf("completion of %s: %q", words, out)
+		}
+	}
 	for _, row := range []struct {
 		args string
 		code int

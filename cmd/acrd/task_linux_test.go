@@ -224,6 +224,11 @@ func TestTaskLife(t *testing.T) {
 		{[]string{"__complete", "task", "timer", "add", "--timer"}, exitOK, `^--timer-name\n$`},
 		{[]string{"__complete", "task", "show", "-n", "hello"}, exitOK, `^hello-task\n$`},
 		{[]string{"__complete", "task", "list", "-o", ""}, exitOK, `^table\njson\nyaml\ntsv\n$`},
+		{[]string{"__complete", "task", "why", "hello"}, exitOK, `^hello-task\n$`},
+		{[]string{"__complete", "taskrun", "show", "-n", ""}, exitOK, `^$`},
+		{[]string{"__complete", "build", "-t", ""}, exitOK, `^$`},
+		{[]string{"__complete", "completion", ""}, exitOK, `^bash\nfish\nzsh\n$`},
+		{[]string{"__complete", "token", "create", "--scope", "registry"}, exitOK, `^registry-push\nregistry-pull\n$`},
 	} {
 		code, out, errs := d.acrd(row.args...)
 		if both := errs + out; code != row.code || !regexp.MustCompile(row.says).MatchString(both) || strings.Contains(both, "CANARY") {

@@ -256,7 +256,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 	p.session, err = r.Engine.Open(ctx, &steps.Place{
 		Run: run.ID, Dir: p.dir, Workspace: p.workspace, Home: filepath.Join(p.dir, "home"),
 		Volumes: volumes, Registry: run.Request.Registry, Credentials: p.credentials,
-		Allow: run.Request.Allow, Untrusted: run.Request.Untrusted, Agents: run.Request.Agents,
+		Allow: run.Request.Allow, Untrusted: run.Request.Untrusted, KeepRegistry: run.Request.KeepRegistry, Agents: run.Request.Agents,
 	})
 	if err != nil {
 		return err

@@ -330,7 +330,7 @@ func TestRerun(t *testing.T) {
 	}
 	b.wait(first.ID)
 	args = nil
-	again, err := b.runner.Rerun(t.Context(), first.ID)
+	again, err := b.runner.Rerun(t.Context(), first.ID, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestRerun(t *testing.T) {
 	if run.ID == first.ID || run.Status != runner.Succeeded || !slices.Equal(args, []string{"plain", "s3cr3t"}) || run.Request.Cause != nil {
 		t.Errorf("run %s is %s with %v\n%s", run.ID, run.Status, args, log)
 	}
-	if _, err := b.runner.Rerun(t.Context(), "cc999"); !errors.Is(err, runner.ErrNotFound) {
+	if _, err := b.runner.Rerun(t.Context(), "cc999", false); !errors.Is(err, runner.ErrNotFound) {
 		t.Errorf("rerun of none: %v", err)
 	}
 }

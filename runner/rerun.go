@@ -10,8 +10,9 @@ import (
 )
 
 // Rerun queues a run with the same inputs as an earlier one: the same request,
-// secrets included, on the commit that its source was at.
-func (r *Runner) Rerun(ctx context.Context, id string) (*Run, error) {
+// secrets included, on the commit that its source was at. KeepRegistry is that
+// of whoever asks.
+func (r *Runner) Rerun(ctx context.Context, id string, keepRegistry bool) (*Run, error) {
 	old, err := r.Store.Run(ctx, id)
 	if err != nil {
 		return nil, err
@@ -29,6 +30,7 @@ func (r *Runner) Rerun(ctx context.Context, id string) (*Run, error) {
 			req.Branch = old.Branch
 		}
 	}
+	req.KeepRegistry = keepRegistry
 	req.Cause, req.Intents, req.Reason, req.Lineage = nil, nil, "", nil
 	return r.Submit(ctx, *req)
 }

@@ -111,6 +111,8 @@ type Request struct {
 	Lineage []string
 	// Untrusted says that a stranger wrote the source.
 	Untrusted bool
+	// KeepRegistry says that whoever asked may not delete in the registry.
+	KeepRegistry bool `json:",omitempty"`
 }
 
 // A VaultCredential opens a registry. Its parts are values, or addresses of

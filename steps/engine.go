@@ -47,6 +47,8 @@ type Place struct {
 	Allow []string
 	// Untrusted says that a stranger wrote what the run does.
 	Untrusted bool
+	// KeepRegistry says that the run may delete nothing in the registry.
+	KeepRegistry bool
 	// Agents connect to the SSH agents that the request brought, by id.
 	Agents map[string]Dial
 }

@@ -34,7 +34,7 @@ func (e *toolEngine) Open(ctx context.Context, p *steps.Place) (steps.Session, e
 	if err != nil {
 		return nil, err
 	}
-	return &toolSession{Session: s, engine: e, registry: p.Registry, untrusted: p.Untrusted}, nil
+	return &toolSession{Session: s, engine: e, registry: p.Registry, untrusted: p.Untrusted, keep: p.KeepRegistry}, nil
 }
 
 // A toolSession is the tools of one run.
@@ -43,6 +43,7 @@ type toolSession struct {
 	engine    *toolEngine
 	registry  string
 	untrusted bool
+	keep      bool // delete nothing
 }
 
 // Exec runs a command, or does itself what it says.
@@ -56,6 +57,9 @@ func (s *toolSession) Exec(ctx context.Context, op *steps.ExecOp, out steps.Outp
 	}
 	if s.untrusted {
 		return &steps.RefusedError{Reason: "this run is of a pull request from a fork: it purges nothing"}
+	}
+	if s.keep {
+		return &steps.RefusedError{Reason: "whoever asked for this run may not delete in the registry, so it purges nothing: that takes a token with the scope registry-push, or the owner"}
 	}
 	return s.purge(ctx, op.Args[1:], out)
 }

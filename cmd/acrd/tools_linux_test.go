@@ -92,6 +92,7 @@ func TestToolEngine(t *testing.T) {
 		{place, acr + " purge --nothing", "unknown flag", false},
 		{place, acr + " purge --filter app:v1 --ago 0d -r other", "no other", false},
 		{place, acr + " tag list -r localhost:5000", "only acr purge", true},
+		{&steps.Place{Registry: "localhost:5000", KeepRegistry: true}, acr + " purge --filter app:v1 --ago 0d", "may not delete in the registry", true},
 		{&steps.Place{Untrusted: true}, acr + " purge --filter app:v1 --ago 0d", "fork", true},
 	} {
 		out, err := exec(row.place, row.line)

@@ -47,6 +47,7 @@ func Guard(next http.Handler, token string) http.Handler {
 type (
 	ownerKey struct{}
 	peerKey  struct{}
+	keepKey  struct{}
 )
 
 // Owner marks the requests of a unix socket whose other end is this process's

@@ -212,6 +212,9 @@ func (g *Gate) serve(next http.Handler, w http.ResponseWriter, r *http.Request, 
 	if slices.Contains(t.Scopes, ScopeOwner) {
 		ctx = context.WithValue(ctx, ownerKey{}, true)
 	}
+	if !g.OpenRegistry && !t.allows(ScopePush, time.Now()) {
+		ctx = context.WithValue(ctx, keepKey{}, true)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { g.watch(ctx, cancel, credential(r), w) })
@@ -247,6 +250,10 @@ func (g *Gate) watch(ctx context.Context, cancel context.CancelCauseFunc, given 
 
 // Owns says that a gate has let a request in as the owner's.
 func Owns(r *http.Request) bool { return owns(r.Context()) }
+
+// keepsRegistry says that whoever asks may not delete in the registry, nor may
+// the runs that he asks for.
+func keepsRegistry(ctx context.Context) bool { return ctx.Value(keepKey{}) != nil }
 
 // owns says that a request is the owner's.
 func owns(ctx context.Context) bool { return ctx.Value(ownerKey{}) != nil }

@@ -26,7 +26,7 @@ type Runs interface {
 	Submit(ctx context.Context, req runner.Request) (*runner.Run, error)
 	Cancel(ctx context.Context, id string) error
 	// Rerun queues a run with the same inputs as an earlier one.
-	Rerun(ctx context.Context, id string) (*runner.Run, error)
+	Rerun(ctx context.Context, id string, keepRegistry bool) (*runner.Run, error)
 	// Archive says whether a run is kept beyond the retention.
 	Archive(ctx context.Context, id string, archived bool) (*runner.Run, error)
 }
@@ -298,6 +298,7 @@ func (s *Server) submit(ctx context.Context, body *RunRequest) (*runner.Run, err
 		return nil, err
 	}
 	req.Agents = s.agents.dials(body.SSHAgents)
+	req.KeepRegistry = keepsRegistry(ctx)
 	return s.Runs.Submit(ctx, req)
 }
 
@@ -315,6 +316,11 @@ func (s *Server) taskRequest(ctx context.Context, body *RunRequest) (runner.Requ
 	}
 	req, err := t.Request(body.Overrides.stored())
 	body.addTo(&req)
+	if o := body.Overrides; len(t.Allow) > 0 && o != nil && !owns(ctx) { // no flags for a task that may do more
+		for _, v := range o.Values {
+			req.Foreign = append(req.Foreign, v.Name)
+		}
+	}
 	if err == nil && s.Triggers != nil {
 		req.Pins, err = s.Triggers.Pins(ctx, t)
 	}
@@ -345,7 +351,7 @@ func (s *Server) rerun(w http.ResponseWriter, r *http.Request) error {
 	if len(old.Request.Allow) > 0 && !owns(r.Context()) {
 		return &forbiddenError{"the run had entitlements, which are the owner's to grant: he alone may run it again"}
 	}
-	run, err := s.Runs.Rerun(r.Context(), old.ID)
+	run, err := s.Runs.Rerun(r.Context(), old.ID, keepsRegistry(r.Context()))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package triggers
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"acrd/runner"
@@ -32,11 +34,16 @@ type Hooks struct {
 	Deliveries Deliveries
 	Commits    *Commits
 	Log        *slog.Logger
+
+	large sync.Mutex // held by whoever reads a body of more than smallHook
 }
 
 const (
 	// maxHook is what GitHub sends at most.
 	maxHook = 25 << 20
+	// smallHook is what nearly all are. Larger ones are read one at a time:
+	// nobody knows yet who has sent them.
+	smallHook = 1 << 20
 	// hookPatience is how long a sender may take to send it.
 	hookPatience = 30 * time.Second
 )
@@ -80,11 +87,15 @@ func (h *Hooks) receive(w http.ResponseWriter, r *http.Request) (int, string) {
 	}
 	// Who does not know a secret does not learn which tasks there are.
 	const unsigned = "the webhook is not signed with the secret of the trigger"
-	if len(secrets) == 0 {
-		return http.StatusUnauthorized, unsigned
+	known = len(secrets) > 0
+	if !known { // neither by the answer, nor by the time that it takes
+		secrets = []string{rand.Text()}
 	}
-	body, err := readHook(w, r)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+	body, err := h.read(w, r)
+	if errors.Is(err, errCrowded) {
+		w.Header().Set("Retry-After", "5")
+		return http.StatusServiceUnavailable, err.Error()
+	} else if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return http.StatusRequestEntityTooLarge, "the body is larger than 25 MiB"
 	} else if err != nil {
 		return http.StatusBadRequest, "the body is cut short"
@@ -93,7 +104,7 @@ func (h *Hooks) receive(w http.ResponseWriter, r *http.Request) (int, string) {
 	for _, secret := range secrets {
 		signed = p.verify(r.Header, body, secret) || signed
 	}
-	if !signed {
+	if !signed || !known {
 		return http.StatusUnauthorized, unsigned
 	}
 	n, err := p.parse(r.Header, body)
@@ -158,9 +169,21 @@ func (h *Hooks) secrets(ctx context.Context, task, trigger string) ([]string, er
 	return nil, nil
 }
 
-// readHook reads a body that is not signed yet.
-func readHook(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+var errCrowded = errors.New("another large webhook is being read: try again later")
+
+// read reads a body that is not signed yet.
+func (h *Hooks) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	// Where there is no connection, as in tests, there is no deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookPatience))
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxHook))
+	whole := http.MaxBytesReader(w, r.Body, maxHook)
+	body, err := io.ReadAll(io.LimitReader(whole, smallHook))
+	if err != nil || len(body) < smallHook {
+		return body, err
+	}
+	if !h.large.TryLock() {
+		return nil, errCrowded
+	}
+	defer h.large.Unlock()
+	rest, err := io.ReadAll(whole)
+	return append(body, rest...), err
 }

@@ -275,6 +275,54 @@ func TestHooksLarge(t *testing.T) {
 	}
 }
 
+// TestHooksCrowd: of those whom nobody knows yet, one at a time has more than a
+// mebibyte of memory; who sends less does not wait for him.
+func TestHooksCrowd(t *testing.T) {
+	s := newHookServer("0123456789abcdef")
+	sent, end := io.Pipe()
+	done, reading := make(chan int), make(chan struct{})
+	go func() {
+		done <- s.send("github", http.Header{}, io.MultiReader(io.LimitReader(zeros{}, 2<<20), signal{reading}, sent))
+	}()
+	<-reading
+	if got := s.send("github", http.Header{}, io.LimitReader(zeros{}, 2<<20)); got != http.StatusServiceUnavailable {
+		t.Errorf("a second large body: %d", got)
+	}
+	h := hook{provider: "github", event: "push", file: "github-push"}
+	body := h.body(t)
+	if got := s.send("github", h.header(body, "0123456789abcdef", "one"), bytes.NewReader(body)); got != http.StatusAccepted {
+		t.Errorf("a small one: %d", got)
+	}
+	end.Close()
+	if got := <-done; got != http.StatusUnauthorized {
+		t.Errorf("the first: %d", got)
+	}
+}
+
+// A signal is closed by whoever reads so far.
+type signal struct{ read chan struct{} }
+
+func (s signal) Read([]byte) (int, error) {
+	close(s.read)
+	return 0, io.EOF
+}
+
+// TestHooksTellNothing: a hook of a task that there is not is read to its end
+// as well, and answered with the same words.
+func TestHooksTellNothing(t *testing.T) {
+	s := newHookServer("0123456789abcdef")
+	var texts []string
+	for _, path := range []string{"github/web-app/src", "github/nobody/src", "github/web-app/other"} {
+		body := strings.NewReader("{}")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodPost, HooksPrefix+path, body))
+		texts = append(texts, w.Body.String())
+		if w.Code != http.StatusUnauthorized || w.Body.String() != texts[0] || body.Len() > 0 {
+			t.Errorf("%s: %d %s, %d bytes are not read", path, w.Code, w.Body, body.Len())
+		}
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

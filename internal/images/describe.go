@@ -48,7 +48,7 @@ func (c *Client) Describe(ctx context.Context, ref string, as *inbound.Login, ch
 			return nil, verdict(ref, err, after)
 		}
 		if d.Chart, err = chart(whole); err != nil {
-			return nil, fmt.Errorf("chart %s: %w", ref, err)
+			return nil, fmt.Errorf("chart %s: %w", ref, unquoted(err))
 		}
 	}
 	return d, nil
@@ -65,15 +65,15 @@ func plainNo(err error, after time.Duration) bool {
 func verdict(ref string, err error, after time.Duration) error {
 	status, ok := errors.AsType[*triggers.StatusError](answer(err, after))
 	if !ok {
-		return fmt.Errorf("image %s: %w", ref, err)
+		return fmt.Errorf("image %s: %w", ref, unquoted(err))
 	}
 	switch status.Status {
 	case http.StatusNotFound:
 		return nil
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("image %s: %w: %w", ref, inbound.ErrRefused, err)
+		return fmt.Errorf("image %s: %w: %w", ref, inbound.ErrRefused, unquoted(err))
 	}
-	return fmt.Errorf("image %s: %w", ref, err)
+	return fmt.Errorf("image %s: %w", ref, unquoted(err))
 }
 
 // The media types of charts.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"acrd/internal/realm"
@@ -73,7 +74,7 @@ func (c *Client) Image(ctx context.Context, ref string, as *triggers.Login) (*tr
 		if fault := answer(err, after); fault != nil {
 			return nil, fault
 		}
-		return nil, fmt.Errorf("image %s: %w", ref, err)
+		return nil, fmt.Errorf("image %s: %w", ref, unquoted(err))
 	}
 	image := &triggers.Image{Digest: d.Digest.String()}
 	if !d.MediaType.IsIndex() {
@@ -93,6 +94,8 @@ func (c *Client) Image(ctx context.Context, ref string, as *triggers.Login) (*tr
 
 // Tags implements triggers.Registries.
 func (c *Client) Tags(ctx context.Context, repository string, as *triggers.Login) ([]string, error) {
+	ctx, cancel := context.WithCancel(ctx) // lets go of what was not read to its end
+	defer cancel()
 	var after time.Duration
 	r, options, err := c.open(ctx, repository+":any", as, &after)
 	if err != nil {
@@ -103,7 +106,7 @@ func (c *Client) Tags(ctx context.Context, repository string, as *triggers.Login
 		if fault := answer(err, after); fault != nil {
 			return nil, fault
 		}
-		return nil, fmt.Errorf("tags of %s: %w", repository, err)
+		return nil, fmt.Errorf("tags of %s: %w", repository, unquoted(err))
 	}
 	return tags, nil
 }
@@ -152,6 +155,9 @@ func (c *Client) open(ctx context.Context, ref string, as *triggers.Login, after
 	if err != nil {
 		return nil, nil, fmt.Errorf("image %s: %w", ref, err)
 	}
+	if as != nil && r.Context().RegistryStr() != host && !hub[host] { // such a credential is for nobody
+		return nil, nil, fmt.Errorf("image %s: %s is no host of a registry, which has a dot or a port", ref, host)
+	}
 	auth := authn.Anonymous
 	if as != nil {
 		auth = authn.FromConfig(authn.AuthConfig{Username: as.User, Password: as.Password})
@@ -160,7 +166,7 @@ func (c *Client) open(ctx context.Context, ref string, as *triggers.Login, after
 	}
 	// The scheduler of looks is who tries again, not the client.
 	once := remote.WithRetryBackoff(remote.Backoff{Steps: 1})
-	return r, []remote.Option{remote.WithContext(ctx), remote.WithTransport(heeding{way, after}), remote.WithAuth(auth), once}, nil
+	return r, []remote.Option{remote.WithContext(ctx), remote.WithTransport(&heeding{next: way, after: after}), remote.WithAuth(auth), once}, nil
 }
 
 // answer is what a registry said instead of an image; nil if it said nothing.
@@ -169,13 +175,36 @@ func answer(err error, after time.Duration) error {
 	if !ok {
 		return nil
 	}
-	return &triggers.StatusError{Status: refused.StatusCode, After: after, Err: errors.New(firstLine(refused.Error()))}
+	return &triggers.StatusError{Status: refused.StatusCode, After: after, Err: unquoted(refused)}
 }
 
-func firstLine(s string) string {
-	first, _, _ := strings.Cut(s, "\n")
-	return first
+// unquoted keeps of what a registry says its status and code. The rest could be
+// anything, from wherever a redirect led.
+func unquoted(err error) error {
+	refused, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return quietError{first, err}
+	}
+	said := fmt.Sprintf("the registry answers %d %s", refused.StatusCode, http.StatusText(refused.StatusCode))
+	for _, d := range refused.Errors {
+		if code := string(d.Code); code != "" && len(code) <= 40 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "" {
+			said += " (" + code + ")"
+			break
+		}
+	}
+	return quietError{said, err}
 }
+
+// A quietError is an error in other words.
+type quietError struct {
+	said string
+	error
+}
+
+func (e quietError) Error() string { return e.said }
+
+func (e quietError) Unwrap() error { return e.error }
 
 // inside asks a handler in place of a server.
 type inside struct{ handler http.Handler }
@@ -215,19 +244,52 @@ func (a *answered) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// heeding notes how long a registry wants to be left alone.
+// hub are the names that Docker Hub goes by.
+var hub = map[string]bool{"docker.io": true, "index.docker.io": true, "registry-1.docker.io": true, "registry.hub.docker.com": true}
+
+// What a registry may answer to one question, in all: lists of tags have pages.
+const (
+	mostAnswers = 1000
+	mostBytes   = 64 << 20
+)
+
+// heeding notes how long a registry wants to be left alone, and bounds what it
+// answers.
 type heeding struct {
-	next  http.RoundTripper
-	after *time.Duration
+	next    http.RoundTripper
+	after   *time.Duration
+	answers atomic.Int64
+	bytes   atomic.Int64
 }
 
-func (h heeding) RoundTrip(req *http.Request) (*http.Response, error) {
+var errEndless = errors.New("the registry answers without end")
+
+// limited is a body whose bytes count.
+type limited struct {
+	io.ReadCloser
+	bytes *atomic.Int64
+}
+
+func (l limited) Read(p []byte) (int, error) {
+	n, err := l.ReadCloser.Read(p)
+	if l.bytes.Add(int64(n)) > mostBytes {
+		_ = l.Close() // whoever reads forgets it after an error
+		return n, errEndless
+	}
+	return n, err
+}
+
+func (h *heeding) RoundTrip(req *http.Request) (*http.Response, error) {
+	if h.answers.Add(1) > mostAnswers {
+		return nil, errEndless
+	}
 	resp, err := h.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
+	resp.Body = limited{resp.Body, &h.bytes}
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		*h.after = time.Duration(seconds) * time.Second
+		*h.after = time.Duration(max(0, min(seconds, 1<<20))) * time.Second
 	}
 	return resp, nil
 }

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"acrd/eventing/inbound"
 	"acrd/internal/realm"
 	"acrd/internal/registry"
 	"acrd/triggers"
@@ -143,4 +145,82 @@ func TestCredentialStaysHere(t *testing.T) {
 	if _, err := c.Head(t.Context(), ref, as); err != nil || len(seen) == 0 || !strings.HasPrefix(seen[0], "Basic ") {
 		t.Errorf("a realm that the owner trusts: %v, it saw %q", err, seen)
 	}
+}
+
+// TestHostileAnswers: nothing of what a registry answers is quoted, and it is
+// not read without end.
+func TestHostileAnswers(t *testing.T) {
+	const canary = "c4n4ry of the neighbour"
+	answer := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, canary, http.StatusTeapot) }
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			answer(w, r)
+		}
+	}))
+	defer s.Close()
+	c, as := &Client{}, &inbound.Login{User: "robot", Password: "x"}
+	repository := strings.TrimPrefix(s.URL, "http://") + "/app"
+	questions := map[string]func() error{
+		"head": func() error { _, err := c.Head(t.Context(), repository+":1", nil); return err },
+		"tags": func() error { _, err := c.Tags(t.Context(), repository, nil); return err },
+		"look": func() error { _, err := c.Describe(t.Context(), repository+":1", as, true); return err },
+	}
+	said := func(kind string) {
+		t.Helper()
+		for name, ask := range questions {
+			if err := ask(); err == nil || strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s, %s: %v", kind, name, err)
+			}
+		}
+	}
+	said("a status")
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"errors":[{"code":"`+canary+`","message":"`+canary+`"}]}`)
+	}
+	said("words of its own")
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+s.URL+`/token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "\n"+canary)
+	}
+	said("a challenge")
+
+	pages := 0
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		pages++
+		w.Header().Set("Link", fmt.Sprintf(`</v2/app/tags/list?last=%d>; rel="next"`, pages))
+		_, _ = io.WriteString(w, `{"tags":["a"]}`)
+	}
+	if err := questions["tags"](); err == nil || !strings.Contains(err.Error(), "without end") || pages > mostAnswers {
+		t.Errorf("after %d pages: %v", pages, err)
+	}
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"tags":["`)
+		for part := strings.Repeat("x", 1<<20); ; {
+			if _, err := io.WriteString(w, part); err != nil {
+				return
+			}
+		}
+	}
+	if err := questions["tags"](); err == nil || !strings.Contains(err.Error(), "without end") {
+		t.Errorf("a page without end: %v", err)
+	}
+}
+
+// TestNoRegistry: what looks like a host and is none would be a repository of
+// Docker Hub, which then saw the credential.
+func TestNoRegistry(t *testing.T) {
+	c := &Client{Transport: refusing{t}}
+	_, err := c.Head(t.Context(), "harbor/app:1", &triggers.Login{User: "robot", Password: "c4n4ry"})
+	if err == nil || !strings.Contains(err.Error(), "harbor is no host") {
+		t.Error(err)
+	}
+}
+
+type refusing struct{ t *testing.T }
+
+func (r refusing) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.t.Errorf("%s was asked", req.URL)
+	return nil, io.EOF
 }

@@ -22,7 +22,7 @@ func decode(body []byte, into any) error {
 type seconds float64
 
 func (s seconds) time() time.Time {
-	if s <= 0 {
+	if s <= 0 || s > 253402300799 { // which the year 10000 is
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(s * 1000)).UTC()

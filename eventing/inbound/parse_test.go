@@ -3,6 +3,7 @@ package inbound
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -199,12 +200,19 @@ func FuzzParse(f *testing.F) {
 		_, body := fixture(f, strings.TrimSuffix(filepath.Base(file), ".http"))
 		f.Add(i, string(body))
 	}
+	for i := range Kinds {
+		f.Add(i, `{"type":"PUSH_ARTIFACT","occur_at":1e300,"event_data":{"resources":[{"tag":"a"}],"repository":{"repo_full_name":"a/b"}}}`)
+		f.Add(i, `{"push_data":{"tag":"a","pushed_at":1e18},"repository":{"repo_name":"a/b"}}`)
+	}
 	f.Fuzz(func(t *testing.T, kind int, body string) {
 		h := http.Header{"X-Github-Event": {"package"}, "X-Gitea-Event": {"package"}}
 		all, err := Parse(Kinds[uint(kind)%uint(len(Kinds))], h, []byte(body))
 		for _, n := range all {
 			if err != nil || n.check() != nil || n.Action == "" || n.Tag == "" && n.Digest == "" {
 				t.Errorf("notice %+v (%v)", n, err)
+			}
+			if _, err := json.Marshal(n); err != nil { // as it is kept
+				t.Errorf("notice %+v: %v", n, err)
 			}
 		}
 	})

@@ -29,7 +29,7 @@ func (s *Server) listDeliveries(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := page[WebhookEvent]{Value: []WebhookEvent{}}
 	for i := range attempts {
-		told, err := newWebhookEvent(&attempts[i], eventing.Delivery{Subscription: e.Name, Schema: e.Schema, Registry: ourRoot})
+		told, err := newWebhookEvent(&attempts[i], eventing.Delivery{Subscription: e.Name, Schema: e.Schema, Registry: s.topic()})
 		if err != nil {
 			return err
 		}

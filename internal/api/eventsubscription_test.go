@@ -332,6 +332,40 @@ func TestEventSubscriptionHandshake(t *testing.T) {
 	}
 }
 
+// TestNameOfTheRegistry: who is told of a subscription's begin, of its end and
+// of what is between them is told the same topic, which is the owner's.
+func TestNameOfTheRegistry(t *testing.T) {
+	const ours = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/mine"
+	d := newDesk(t)
+	d.api.ResourceID = ours
+	var topics []string
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var all []struct {
+			Topic string
+			Data  struct{ ValidationCode, EventSubscriptionID string }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&all); err != nil || len(all) != 1 {
+			t.Errorf("%v: %+v", err, all)
+			return
+		}
+		topics = append(topics, all[0].Topic)
+		if id := all[0].Data.EventSubscriptionID; id != "" {
+			topics = append(topics, strings.TrimSuffix(id, "/providers/Microsoft.EventGrid/eventSubscriptions/sub"))
+		}
+		fmt.Fprintf(w, `{"validationResponse": "%s"}`, all[0].Data.ValidationCode)
+	}))
+	defer receiver.Close()
+	d.api.Handshake = &eventing.Handshake{Subscriptions: d.told, Client: func(eventing.Destination) (*http.Client, error) { return receiver.Client(), nil }}
+	path := subscriptions + "/sub"
+	d.want(201, "PUT", path, `{"properties": {"destination": {"endpointType": "WebHook", "properties": {"endpointUrl": "`+receiver.URL+`", "insecure": true}}}}`)
+	d.told.sent[keyOf(eventing.EventSubscription, "sub")] = []eventing.Attempt{{Event: eventing.Event{ID: "e1", Type: eventing.ImagePushed, Data: json.RawMessage(`{}`)}}}
+	d.want(200, "POST", path+"/listEvents", ``, `"topic":"`+ours+`"`)
+	d.want(200, "DELETE", path, ``)
+	if diff := cmp.Diff([]string{ours, ours, ours}, topics); diff != "" {
+		t.Errorf("topics of validation and deletion, and the deleted id (-want +got):\n%s", diff)
+	}
+}
+
 // TestEventSubscriptionPollers is what Azure's pollers make of the answers.
 func TestEventSubscriptionPollers(t *testing.T) {
 	d := newDesk(t)

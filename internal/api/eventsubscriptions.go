@@ -241,7 +241,7 @@ func (s *Server) saveEventSubscription(w http.ResponseWriter, r *http.Request, b
 		now.State = keptState(old)
 		err = save()
 	} else {
-		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: cmp.Or(s.ResourceID, ResourceID), Base: s.base(r)}, save)
+		err = s.Handshake.Validate(r.Context(), now, eventing.Place{Topic: s.topic(), Base: s.base(r)}, save)
 	}
 	if err != nil {
 		return handshakeFault(err)
@@ -315,6 +315,9 @@ func (s *Server) mayHave(r *http.Request, now, old *eventing.Subscription) error
 	return nil
 }
 
+// topic is what events call the registry.
+func (s *Server) topic() string { return cmp.Or(s.ResourceID, ResourceID) }
+
 // local says that a request came over the socket of this machine.
 func local(r *http.Request) bool { return r.Context().Value(peerKey{}) != nil && owns(r.Context()) }
 
@@ -342,7 +345,7 @@ func (s *Server) deleteEventSubscription(w http.ResponseWriter, r *http.Request)
 		return nil, nil
 	})
 	if err == nil && s.Handshake != nil {
-		if e := s.Handshake.Deleted(r.Context(), was, ourRoot); e != nil && s.Log != nil {
+		if e := s.Handshake.Deleted(r.Context(), was, s.topic()); e != nil && s.Log != nil {
 			s.Log.Info("receiver was not told that its subscription is gone", "subscription", was.Name, "err", e)
 		}
 	}

@@ -5,8 +5,11 @@ import (
 	"strconv"
 )
 
+// longestValue is the most bytes that Event Grid lets an attribute have.
+const longestValue = 4096
+
 // values finds the subscription's delivery attributes. Dynamic ones whose field
-// an event has not, or not as text, number or bool, are left out.
+// an event has not, or not as text, number or bool, or too long, are left out.
 func (s *Subscription) values(e *Event, registry string) map[string]string {
 	if len(s.Destination.Attributes) == 0 {
 		return nil
@@ -22,7 +25,7 @@ func (s *Subscription) values(e *Event, registry string) map[string]string {
 			decoded = e.Decode(registry)
 		}
 		f := parseField(a.Field)
-		if v, ok := attributeText(f.in(decoded)); ok {
+		if v, ok := attributeText(f.in(decoded)); ok && len(v) <= longestValue {
 			found[a.Name] = v
 		}
 	}

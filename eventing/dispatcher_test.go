@@ -3,6 +3,7 @@ package eventing_test
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,15 +41,22 @@ type received struct {
 	counts string
 	at     time.Time
 	death  *eventing.Death
+	// attributes are those of each event, as JSON.
+	attributes string
 }
 
 func (r *receiver) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.Exchange, error) {
-	var ids, counts []string
+	var ids, counts, attributes []string
 	for _, e := range d.Events {
 		ids, counts = append(ids, e.ID), append(counts, fmt.Sprint(e.Count))
+		b, err := json.Marshal(e.Attributes)
+		if err != nil {
+			return nil, err
+		}
+		attributes = append(attributes, string(b))
 	}
 	r.mu.Lock()
-	r.got = append(r.got, received{strings.Join(ids, " "), strings.Join(counts, " "), time.Now(), d.Events[0].Dead})
+	r.got = append(r.got, received{strings.Join(ids, " "), strings.Join(counts, " "), time.Now(), d.Events[0].Dead, strings.Join(attributes, " ")})
 	r.mu.Unlock()
 	if r.then != nil {
 		return nil, r.then(ctx)

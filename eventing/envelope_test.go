@@ -137,7 +137,7 @@ func TestEncodeBatch(t *testing.T) {
 			"a dead letter", EventGridType,
 			`[{"id":"e1","topic":"/r","subject":"a/b:v1","eventType":"Microsoft.ContainerRegistry.ImagePushed","eventTime":"2026-11-27T00:02:03.0000040Z","data":` + pushData + `,"dataVersion":"1.0","metadataVersion":"1",` +
 				`"deadLetterReason":"MaxDeliveryAttemptsExceeded","deliveryAttempts":2,"lastDeliveryOutcome":"NotFound","publishTime":"2026-11-27T00:02:03.0000040Z"}]`,
-			Delivery{Schema: EventGridSchema, Events: []Attempted{{push, 2, &Death{Reason: TooManyAttempts, Attempts: 2, Outcome: NotFound, Published: at}}}},
+			Delivery{Schema: EventGridSchema, Events: []Attempted{{Event: push, Count: 2, Dead: &Death{Reason: TooManyAttempts, Attempts: 2, Outcome: NotFound, Published: at}}}},
 		},
 		{
 			"one CloudEvent", CloudEventType,
@@ -148,7 +148,7 @@ func TestEncodeBatch(t *testing.T) {
 			"two CloudEvents", CloudEventBatchType,
 			`[{"id":"e1","source":"/r","subject":"a/b:v1","type":"Microsoft.ContainerRegistry.ImagePushed","time":"2026-11-27T00:02:03.0000040Z","specversion":"1.0","data":` + pushData + `},` +
 				`{"id":"e\"3","source":"elsewhere","subject":"é","type":"mine","time":"2026-11-27T00:02:03.0000040Z","specversion":"1.0","a":1,"deadletterreason":"x","deliveryattempts":1,"lastdeliveryoutcome":"Busy","publishtime":"2026-11-27T00:02:03.0000040Z","lastdeliveryattempttime":"2026-11-27T00:02:03.0000040Z","data":{}}]`,
-			Delivery{Schema: CloudEvents10, Events: []Attempted{{Event: push}, {own, 1, &Death{"x", 1, Busy, at, at}}}},
+			Delivery{Schema: CloudEvents10, Events: []Attempted{{Event: push}, {Event: own, Count: 1, Dead: &Death{"x", 1, Busy, at, at}}}},
 		},
 		{
 			"a webhook", WebhookType, strings.Replace(pushData, `"location":"local",`, "", 1),

@@ -5,6 +5,14 @@ import (
 	"strings"
 )
 
+// Attributes are the subscription's own; a batch has those of its first event.
+func (d Delivery) Attributes() map[string]string {
+	if len(d.Events) == 0 {
+		return nil
+	}
+	return d.Events[0].Attributes
+}
+
 // Properties are what Event Grid tells with each delivery beside the events:
 // the headers of a request, the properties of a message. A batch is described
 // by its first event.

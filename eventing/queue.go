@@ -287,11 +287,13 @@ func (q *queue) deliver(ctx context.Context, batch []*item) {
 	q.inFlight++
 	d := Delivery{
 		Subscription: q.sub.Name, Schema: q.sub.Schema, Registry: q.Registry, Events: make([]Attempted, len(batch)),
-		Attributes: q.sub.values(&batch[0].event.Event, q.Registry), Quiet: !q.sample.take(time.Now()),
-		Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
+		Quiet: !q.sample.take(time.Now()), Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
 	}
 	for i, it := range batch {
 		d.Events[i] = Attempted{Event: it.event.Event, Count: it.Attempts}
+		if i == 0 || !q.sub.Destination.Type.isHTTP() { // one request has one set of headers
+			d.Events[i].Attributes = q.sub.values(&it.event.Event, q.Registry)
+		}
 	}
 	sink, began := q.sink, time.Now()
 	go func() {

@@ -196,6 +196,31 @@ func TestBatches(t *testing.T) {
 	})
 }
 
+// TestAttributes: a message has the attributes of its own event, a request those
+// of its first. What is no text, number or boolean, and what is longer than
+// Event Grid sends, is left out.
+func TestAttributes(t *testing.T) {
+	for of, want := range map[eventing.DestinationType]string{
+		eventing.ToWebHook:         `{"N":"1.5","S":"s","V":"a"} null null null`,
+		eventing.ToServiceBusQueue: `{"N":"1.5","S":"s","V":"a"} {"S":"s","V":"true"} {"S":"s"} {"S":"s"}`,
+	} {
+		bubble(t, func(t *testing.T, b *bench) {
+			r := b.subscribe(eventing.Subscription{Destination: eventing.Destination{
+				Type: of, MaxEvents: 4, Attributes: []eventing.Attribute{{Name: "S", Value: "s"}, {Name: "V", Field: "data.v"}, {Name: "N", Field: "data.n"}},
+			}}, nil)
+			var events []eventing.Event
+			for i, data := range []string{`{"v":"a","n":1.5}`, `{"v":true}`, `{"v":["a"],"n":null}`, `{"v":"` + strings.Repeat("x", 4097) + `"}`} {
+				events = append(events, eventing.Event{ID: fmt.Sprint(i), Type: "x", Time: time.Now(), Data: []byte(data)})
+			}
+			if err := b.db.AddEvents(t.Context(), events...); err != nil {
+				t.Fatal(err)
+			}
+			rest(time.Second)
+			same(t, string(of), r.got[0].attributes, want)
+		})
+	}
+}
+
 func TestDeadLetters(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		var on atomic.Bool

@@ -24,8 +24,6 @@ type Delivery struct {
 	// Quiet says that nobody wants the exchange.
 	Quiet  bool
 	Events []Attempted
-	// Attributes are the subscription's, their values found.
-	Attributes map[string]string
 	// Tags says that a webhook is told the tags of a manifest that is deleted.
 	Tags bool
 }
@@ -34,6 +32,8 @@ type Delivery struct {
 type Attempted struct {
 	Event
 	Count int
+	// Attributes are the subscription's, their values found in this event.
+	Attributes map[string]string
 	// Dead is set where the event is sent to where dead letters go.
 	Dead *Death
 }

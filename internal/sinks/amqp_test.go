@@ -36,7 +36,7 @@ func TestNode(t *testing.T) {
 // have a place for them.
 func TestServiceBusProperties(t *testing.T) {
 	d := sinktest.Delivery(eventing.CloudEvents10, sinktest.Event("e1"))
-	d.Attributes = map[string]string{
+	d.Events[0].Attributes = map[string]string{
 		"MessageId": "m", "CorrelationId": "c", "SessionId": "s", "Label": "l", "To": "t", "ReplyTo": "r",
 		"ReplyToSessionId": "rs", "PartitionKey": "p", "ViaPartitionKey": "v", "other": "o",
 	}

@@ -31,7 +31,7 @@ func amqpMessage(d eventing.Delivery, body []byte, contentType string) *amqp.Mes
 	for name, value := range d.Properties() {
 		m.ApplicationProperties[name] = value
 	}
-	for name, value := range d.Attributes {
+	for name, value := range d.Attributes() {
 		if set, ok := places[strings.ToLower(name)]; ok {
 			set(m, value)
 			continue

@@ -12,7 +12,7 @@ const masked = "***"
 // requests and answers. Its headers are those of the first event.
 func (t *target) exchange(method, version string, d eventing.Delivery, err error) *eventing.Exchange {
 	headers := d.Properties()
-	maps.Copy(headers, d.Attributes)
+	maps.Copy(headers, d.Attributes())
 	for _, a := range t.Attributes {
 		if _, ok := headers[a.Name]; ok && a.Secret {
 			headers[a.Name] = masked

@@ -96,7 +96,7 @@ func (s *kafkaSink) records(d eventing.Delivery) ([]*kgo.Record, error) {
 		for name, value := range single(d, a).Properties() {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
 		}
-		for name, value := range d.Attributes {
+		for name, value := range a.Attributes {
 			if strings.EqualFold(name, "PartitionKey") {
 				key = value
 				continue

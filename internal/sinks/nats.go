@@ -94,7 +94,7 @@ func (s *natsSink) messages(d eventing.Delivery) ([]*nats.Msg, error) {
 		for name, value := range single(d, a).Properties() {
 			m.Header[name] = []string{value}
 		}
-		for name, value := range d.Attributes {
+		for name, value := range a.Attributes {
 			m.Header[name] = []string{value}
 		}
 		m.Header["Content-Type"] = []string{contentType}

@@ -15,6 +15,8 @@ import (
 
 	"acrd/eventing"
 	"acrd/internal/address"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // A WebHook posts events to an endpoint, as Event Grid does or as ACR's
@@ -163,7 +165,7 @@ func (w *WebHook) request(ctx context.Context, d eventing.Delivery) (*http.Reque
 	if err := sign(h, keys, d.Events[0].ID, body, time.Now()); err != nil {
 		return nil, nil, invalid(err)
 	}
-	w.addAttributes(req, d.Attributes, secret)
+	w.addAttributes(req, d.Attributes(), secret)
 	return req, secret, nil
 }
 
@@ -185,11 +187,12 @@ func (w *WebHook) authorize(h http.Header, credential string) (secret map[string
 }
 
 // addAttributes adds what the subscription wants to be sent. It may not be the
-// headers that the connection itself needs.
+// headers that the connection itself needs. What an event has, and no header
+// can have, is left out.
 func (w *WebHook) addAttributes(req *http.Request, values map[string]string, secret map[string]bool) {
 	for _, a := range w.Attributes {
 		value, ok := values[a.Name]
-		if !ok {
+		if !ok || !httpguts.ValidHeaderFieldValue(value) {
 			continue
 		}
 		name := http.CanonicalHeaderKey(a.Name)

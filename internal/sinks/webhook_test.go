@@ -77,7 +77,7 @@ func TestWebHookHeaders(t *testing.T) {
 		destination := eventing.Destination{URL: url + "/path?code=canary-query"}
 		if schema == eventing.WebhookSchema {
 			destination.Attributes = []eventing.Attribute{{Name: "content-type"}, {Name: "x-token", Secret: true}, {Name: "content-length"}}
-			d.Attributes = map[string]string{"content-type": "application/vnd.custom", "x-token": "canary-static", "content-length": "7"}
+			d.Events[0].Attributes = map[string]string{"content-type": "application/vnd.custom", "x-token": "canary-static", "content-length": "7"}
 		}
 		x, err := openWebHook(t, destination, Keys{}).Deliver(t.Context(), d)
 		if err != nil {
@@ -96,6 +96,22 @@ func TestWebHookHeaders(t *testing.T) {
 		if text := fmt.Sprintf("%+v", x); strings.Contains(text, "canary") || x.Status != 200 || x.Method != "POST" {
 			t.Errorf("the history tells %s", text)
 		}
+	}
+}
+
+// TestWebHookOddAttributes: what an event has, anybody may have chosen who may
+// publish; it holds up no delivery.
+func TestWebHookOddAttributes(t *testing.T) {
+	url, got := endpoint(t, nil)
+	d := pushed(eventing.EventGridSchema)
+	d.Events[0].Attributes = map[string]string{"X-Two-Lines": "a\r\nX-Forged: b", "X-Null": "a\x00", "X-Word": "größe"}
+	destination := eventing.Destination{URL: url, Attributes: []eventing.Attribute{{Name: "X-Two-Lines", Field: "data.a"}, {Name: "X-Null", Field: "data.b"}, {Name: "X-Word", Field: "data.c"}}}
+	if _, err := openWebHook(t, destination, Keys{}).Deliver(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	h := (*got)[0].Header
+	if h.Get("X-Word") != "größe" || len(h.Values("X-Two-Lines"))+len(h.Values("X-Null"))+len(h.Values("X-Forged")) != 0 {
+		t.Errorf("it is delivered with %v", h)
 	}
 }
 

@@ -72,10 +72,14 @@ func Delivery(schema eventing.Schema, events ...eventing.Attempted) eventing.Del
 	if len(events) == 0 {
 		events = []eventing.Attempted{Event(newID())}
 	}
+	for i := range events {
+		if events[i].Attributes == nil {
+			events[i].Attributes = map[string]string{"x-plain": "one", "x-secret": Secret}
+		}
+	}
 	return eventing.Delivery{
 		Subscription: "mysub", Schema: schema, Events: events,
-		Registry:   "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/demo",
-		Attributes: map[string]string{"x-plain": "one", "x-secret": Secret},
+		Registry: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/demo",
 	}
 }
 
@@ -208,7 +212,7 @@ func one(t *testing.T, f *fixture) {
 		return
 	}
 	want := d.Properties()
-	maps.Copy(want, d.Attributes)
+	maps.Copy(want, d.Attributes())
 	for name, value := range want {
 		if m.Properties[name] != value {
 			t.Errorf("property %s is %q, want %q", name, m.Properties[name], value)
@@ -257,16 +261,23 @@ func batch(t *testing.T, f *fixture) {
 	var events []eventing.Attempted
 	var want []string
 	for range 20 {
-		events = append(events, Event(newID()))
-		want = append(want, events[len(events)-1].ID)
+		e := Event(newID())
+		e.Attributes = map[string]string{"x-plain": "of " + e.ID}
+		events, want = append(events, e), append(want, e.ID)
 	}
 	f.mustDeliver(t, Delivery(eventing.CloudEvents10, events...))
 	n := len(events)
 	if f.Bodies {
 		n = 1
 	}
-	if got := f.ids(t, f.Received(t, n)); !slices.Equal(got, want) {
+	messages := f.Received(t, n)
+	if got := f.ids(t, messages); !slices.Equal(got, want) {
 		t.Errorf("received %v, want %v", got, want)
+	}
+	for i, m := range messages {
+		if got := m.Properties["x-plain"]; !f.NoProperties && got != "of "+want[i] {
+			t.Errorf("the message of %s has the attribute %q", want[i], got)
+		}
 	}
 }
 

@@ -164,6 +164,7 @@ func TestServeFlagsOfAccess(t *testing.T) {
 		want string
 	}{
 		{[]string{"--tls-cert", "x"}, "belong together"},
+		{[]string{"--event-origin", "https://acrd.example"}, "--event-origin: write a DNS name"},
 		{[]string{"--secret-aliases", "/none"}, "--secret-aliases: open /none"},
 	} {
 		var out bytes.Buffer

@@ -64,6 +64,9 @@ func (d *daemon) serveEvents(ctx context.Context, g *errgroup.Group) {
 
 // origin is what receivers of CloudEvents know this daemon as.
 func (d *daemon) origin() string {
+	if d.identity.origin != "" {
+		return d.identity.origin
+	}
 	if len(d.hosts) > 0 {
 		return d.hosts[0]
 	}

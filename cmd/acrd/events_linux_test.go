@@ -49,3 +49,15 @@ func TestRotatedSecret(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOrigin is what receivers of CloudEvents know a daemon as.
+func TestOrigin(t *testing.T) {
+	for want, o := range map[string]daemonOptions{
+		"a.example":           {hosts: []string{"a.example", "b.example"}},
+		"eventgrid.azure.net": {hosts: []string{"a.example"}, identity: identity{origin: "eventgrid.azure.net"}},
+	} {
+		if got := (&daemon{daemonOptions: o}).origin(); got != want {
+			t.Errorf("origin %q, want %q", got, want)
+		}
+	}
+}

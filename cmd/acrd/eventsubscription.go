@@ -136,6 +136,7 @@ func onEventSubscription(ctx context.Context, s *session, synopsis, description 
 			define(fs)
 		}
 		sourceFlag(fs)
+		shortened(fs)
 	}, do)
 }
 
@@ -148,6 +149,9 @@ func listEventSubscriptions(ctx context.Context, s *session, args []string) erro
 	fs := newFlags(s, "event-subscription list [FLAGS]", "List all event subscriptions.")
 	filter := fs.String("odata-query", "", "which ones: contains(name, 'TEXT'), name eq 'TEXT', name ne 'TEXT'")
 	sourceFlag(fs)
+	for _, name := range []string{"location", "topic-type"} {
+		fs.String(name, "", "accepted because az has it: a daemon has one registry")
+	}
 	var f resourceFlags
 	f.define(fs, s)
 	if _, err := parse(fs, args, 0, 0); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -58,6 +59,18 @@ func (f *eventForm) define(fs *pflag.FlagSet) {
 	fs.IntVar(&f.inFlight, "in-flight", eventing.DefaultInFlight, "deliveries at a time")
 	fs.Var(&f.statuses, "on-status", "what is done about an HTTP status: 403=retry 410=dead 302=delivered")
 	sourceFlag(fs)
+	shortened(fs)
+}
+
+// shortened lets az's short forms of flags be used.
+func shortened(fs *pflag.FlagSet) {
+	long := map[string]pflag.NormalizedName{
+		"enable-af-arr": "enable-advanced-filtering-on-arrays", "qttl": "storage-queue-msg-ttl",
+		"include-attrib-secret": "include-static-delivery-attribute-secret", "full-ed-url": "include-full-endpoint-url",
+	}
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return cmp.Or(long[name], pflag.NormalizedName(name))
+	})
 }
 
 // properties are those that were given.

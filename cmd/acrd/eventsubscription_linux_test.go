@@ -41,11 +41,12 @@ func TestEventSubscriptionLife(t *testing.T) {
 		{"create -n sub-3 --endpoint nats://n.example/acr -o json", exitOK, `"endpointType": "NATS"`},
 		{"create -n sub-4 --endpoint task:none", exitUsage, `There is no task 'none'`},
 		{"list -o tsv", exitOK, "(?s)sub-1\t.*sub-2\t.*sub-3\t"},
-		{"list -o tsv --odata-query contains(name,'-3')", exitOK, "^sub-3\t[^\n]*\n$"},
+		{"list -o tsv --location westus --topic-type Microsoft.ContainerRegistry.Registries --odata-query contains(name,'-3')", exitOK, "^sub-3\t[^\n]*\n$"},
 		{"show -n SUB-1 -o json", exitOK, `(?s)"isSecret": true.*"expirationTimeUtc": "2099-01-31T00:00:00Z"`},
 		{"show -n sub-9", exitFailed, `not found`},
 		{"update -n sub-9", exitFailed, `not found`},
-		{"update -n sub-1 --labels c --event-ttl 60 --advanced-filter data.n NumberInRange -5,-1 1,2 --advanced-filter subject stringin a b --advanced-filter data.x NumberLessThan -5 --advanced-filter data.x IsNotNull -o json", exitOK, `(?s)"advancedFilters": \[\s+\{\s+"key": "data.n",\s+"operatorType": "NumberInRange",\s+"values": \[\s+\[\s+-5,\s+-1.*"value": -5.*"IsNotNull".*"eventTimeToLiveInMinutes": 60`},
+		{"update -n sub-1 --labels c --event-ttl 60 --advanced-filter data.n NumberInRange -5,-1 1,2 --advanced-filter subject stringin a b --enable-af-arr true --advanced-filter data.x NumberLessThan -5 --advanced-filter data.x IsNotNull -o json", exitOK, `(?s)"advancedFilters": \[\s+\{\s+"key": "data.n",\s+"operatorType": "NumberInRange",\s+"values": \[\s+\[\s+-5,\s+-1.*"value": -5.*"IsNotNull".*"enableAdvancedFilteringOnArrays": true.*"eventTimeToLiveInMinutes": 60`},
+		{"update -n sub-2 --qttl 60 -o json", exitOK, `"queueMessageTimeToLiveInSeconds": 60`},
 		{"update -n sub-1 --advanced-filter data.n NumberIn x", exitUsage, `"x" is not a number`},
 		{"update -n sub-1 --advanced-filter data.n", exitUsage, `want KEY OPERATOR`},
 		{"update -n sub-1 --delivery-attribute-mapping a b", exitUsage, `want NAME static`},
@@ -64,7 +65,7 @@ func TestEventSubscriptionLife(t *testing.T) {
 			t.Errorf("acrd event-subscription %s: exit code %d, want %d and %q:\n%s", row.args, code, row.code, row.says, both)
 		}
 	}
-	for args, says := range map[string]string{"--include-full-endpoint-url": "code=CANARY", "--include-static-delivery-attribute-secret": "Bearer CANARY"} {
+	for args, says := range map[string]string{"--include-full-endpoint-url": "code=CANARY", "--include-static-delivery-attribute-secret": "Bearer CANARY", "--full-ed-url": "code=CANARY", "--include-attrib-secret": "Bearer CANARY"} {
 		if code, out, errs := d.acrd("event-subscription", "show", "-n", "sub-1", "-o", "json", args); code != exitOK || strings.Count(out, "CANARY") < 1 || !strings.Contains(out, says) {
 			t.Errorf("%s: %d %s%s", args, code, errs, out)
 		}

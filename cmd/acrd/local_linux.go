@@ -24,7 +24,7 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	}
 	limits := limitValues{memory: "4g", pids: 4096}
 	o := daemonOptions{
-		identity: identity{api.ResourceID, api.Location},
+		identity: identity{id: api.ResourceID, location: api.Location},
 		state:    state, listen: orDefault(listen, defaultListen), slots: defaultSlots(),
 		log: slog.New(slog.NewTextHandler(io.Writer(s.stderr), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

@@ -12,17 +12,25 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// An identity is what events call the registry.
+// An identity is what events call the registry, and where they come from.
 type identity struct {
 	id, location string
+	// origin is what receivers of CloudEvents are asked to allow; empty is the
+	// daemon's name.
+	origin string
 }
 
 func identityFlags(fs *pflag.FlagSet) *identity {
 	i := &identity{}
 	fs.StringVar(&i.id, "resource-id", api.ResourceID, "what events call the registry, as Azure calls its resources")
 	fs.StringVar(&i.location, "location", api.Location, "where events say that it is, as a region of Azure")
+	fs.StringVar(&i.origin, "event-origin", "", "name that receivers of CloudEvents are asked to allow (default the first --host-name, or this machine's); eventgrid.azure.net for those that allow Azure alone")
 	return i
 }
+
+var originName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+})
 
 var resourceID = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.ContainerRegistry/registries/[^/\s]+$`)
@@ -31,6 +39,9 @@ var resourceID = sync.OnceValue(func() *regexp.Regexp {
 func (i *identity) check() error {
 	if !resourceID().MatchString(i.id) {
 		return &usageError{"--resource-id: write /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.ContainerRegistry/registries/NAME"}
+	}
+	if i.origin != "" && !originName().MatchString(i.origin) {
+		return &usageError{"--event-origin: write a DNS name, such as acrd.example"}
 	}
 	return nil
 }

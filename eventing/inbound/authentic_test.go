@@ -37,6 +37,8 @@ func TestAuthentic(t *testing.T) {
 		{"another header", Distribution, "X-Token", "s", map[string]string{"X-Token": "s"}, true},
 		{"another header, wrong", Distribution, "X-Token", "s", map[string]string{"X-Token": "S", "Authorization": "Bearer s"}, false},
 		{"jfrog", JFrog, "", "s", map[string]string{"X-JFrog-Event-Auth": "s"}, true},
+		{"ecr, an API destination with a key", ECR, "X-Api-Key", "s", map[string]string{"X-Api-Key": "s"}, true},
+		{"ecr, with a user", ECR, "", "u:s", map[string]string{"Authorization": basic("u", "s")}, true},
 		{"ghcr", GHCR, "", "s", map[string]string{"X-Hub-Signature-256": "sha256=" + hex("s")}, true},
 		{"ghcr, wrong", GHCR, "", "s", map[string]string{"X-Hub-Signature-256": "sha256=" + hex("t")}, false},
 		{"ghcr, no prefix", GHCR, "", "s", map[string]string{"X-Hub-Signature-256": hex("s")}, false},

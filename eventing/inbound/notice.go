@@ -81,6 +81,8 @@ const (
 	Gitea        Kind = "gitea"
 	Forgejo      Kind = "forgejo"
 	JFrog        Kind = "jfrog"
+	ECR          Kind = "ecr"
+	GAR          Kind = "gar"
 	ACR          Kind = "acr"
 	EventGrid    Kind = "eventgrid"
 	Acrd         Kind = "acrd"
@@ -88,7 +90,7 @@ const (
 )
 
 // Kinds lists all of them.
-var Kinds = []Kind{Distribution, GitLab, Harbor, Zot, DockerHub, GHCR, Quay, Gitea, Forgejo, JFrog, ACR, EventGrid, Acrd, CloudEvents}
+var Kinds = []Kind{Distribution, GitLab, Harbor, Zot, DockerHub, GHCR, Quay, Gitea, Forgejo, JFrog, ECR, GAR, ACR, EventGrid, Acrd, CloudEvents}
 
 // Registry is the host of those kinds that there is one of.
 func (k Kind) Registry() string {
@@ -128,6 +130,8 @@ func Parse(kind Kind, h http.Header, body []byte) ([]Notice, error) {
 		Gitea:        parseGitea,
 		Forgejo:      parseGitea,
 		JFrog:        parseJFrog,
+		ECR:          parseECR,
+		GAR:          parseGAR,
 		ACR:          parseACR,
 		EventGrid:    parseEventGrid,
 		Acrd:         parseEventGrid,

@@ -58,6 +58,8 @@ func TestParse(t *testing.T) {
 	package1 := Notice{ID: "72d3162e-cc78-11e3-81ab-4c9367dc0958", Action: Push, Host: "ghcr.io", Repository: "octo-org/app", Tag: "v1", Digest: digestA, Time: sent("2026-11-20T10:00:00Z")}
 	gitea := Notice{ID: "f6266f16-1bf3-46a5-9ea4-602e06ead473", Action: Push, Host: "gitea.example", Repository: "team/app", Tag: "v1"}
 	jfrog := Notice{Action: Push, Host: "jfrog.example", Repository: "docker-local/team/app", Tag: "latest", Digest: digestA, Size: 1206}
+	ecr := Notice{ID: "13cde686-328b-6117-af20-0e5566167482", Action: Push, Host: "123456789012.dkr.ecr.us-west-2.amazonaws.com", Repository: "team/app", Tag: "v1", Digest: digestA, Time: sent("2026-11-20T10:00:00Z")}
+	gar := Notice{ID: "2070443601311540", Action: Push, Host: "us-east1-docker.pkg.dev", Repository: "my-project/my-repo/hello-world", Tag: "1.1", Digest: digestA, Time: sent("2026-11-20T10:00:00.5Z")}
 	pushed := Notice{ID: "cb8c3971-9adc-488b-bdd8-43cbb4974ff5", Action: Push, Host: acr, Repository: "hello-world", Tag: "v1", Digest: digestA, MediaType: manifest, Size: 524, Time: sent("2017-11-17T16:52:01.343145347Z")}
 	deleted := Notice{ID: pushed.ID, Action: Delete, Host: acr, Repository: "hello-world", Digest: digestA, MediaType: manifest, Time: pushed.Time}
 	chart := Notice{ID: pushed.ID, Action: Push, Repository: "charts/wordpress", Tag: "5.4.0_b1", Chart: &Chart{"wordpress", "5.4.0+b1", digestB, 25265}, Time: pushed.Time}
@@ -113,6 +115,15 @@ func TestParse(t *testing.T) {
 		{JFrog, "jfrog-pushed", []Notice{jfrog}},
 		{JFrog, "jfrog-deleted", with(jfrog, func(n *Notice) { n.Action = Untag })},
 		{JFrog, "jfrog-artifact", nil},
+		{ECR, "ecr-push", []Notice{ecr}},
+		{ECR, "ecr-untag", with(ecr, func(n *Notice) { n.Action = Untag })},
+		{ECR, "ecr-delete", with(ecr, func(n *Notice) { n.Action, n.Tag = Delete, "" })},
+		{ECR, "ecr-failed", nil},
+		{ECR, "ecr-scan", nil},
+		{GAR, "gar-tag", []Notice{gar}},
+		{GAR, "gar-upload", nil},
+		{GAR, "gar-untag", with(gar, func(n *Notice) { n.Action, n.Digest = Untag, "" })},
+		{GAR, "gar-delete", with(gar, func(n *Notice) { n.Action, n.Tag = Delete, "" })},
 		{ACR, "acr-push", []Notice{pushed}},
 		{ACR, "acr-delete", []Notice{deleted}},
 		{ACR, "acr-chart-push", []Notice{chart}},

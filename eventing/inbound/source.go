@@ -62,11 +62,11 @@ func (s *Source) Check() error {
 		return fmt.Errorf("the connected registry's name %q is not 1 to 50 letters, digits, dots, dashes and underscores", s.ConnectedRegistry)
 	case s.Trusted && s.Secret == "":
 		return errors.New("a source that is believed needs a secret that its hooks prove to know")
-	case s.Trusted && slices.Contains([]Kind{DockerHub, Quay}, s.Kind):
+	case s.Trusted && slices.Contains([]Kind{DockerHub, Quay, GAR}, s.Kind):
 		return fmt.Errorf("hooks of %s prove nothing: what they say has to be looked up", s.Kind)
 	case s.Header != "" && slices.Contains([]Kind{GHCR, Gitea, Forgejo}, s.Kind):
 		return fmt.Errorf("hooks of %s are signed: no header carries their secret", s.Kind)
-	case s.Secret != "" && slices.Contains([]Kind{DockerHub, Quay}, s.Kind):
+	case s.Secret != "" && slices.Contains([]Kind{DockerHub, Quay, GAR}, s.Kind):
 		return fmt.Errorf("hooks of %s know no secret but the address that they are sent to", s.Kind)
 	}
 	return nil

@@ -131,7 +131,7 @@ func (d *daemon) launch(flags ...string) {
 // awaitReady reads from the daemon's own words where it serves.
 func (d *daemon) awaitReady() string {
 	d.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if _, after, ok := strings.Cut(d.log.String(), " serves on "); ok {
 			address, _, _ := strings.Cut(after, " ")
 			return address

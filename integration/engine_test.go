@@ -160,8 +160,20 @@ steps:
 	if digest == "" || !strings.Contains(r.stdout, digest) {
 		t.Errorf("no digest in\n%s", r)
 	}
-	if r := ours.acrd(dir, "run", "-f", "cmd.yaml", "."); r.code != 1 || !strings.Contains(r.String(), "step it: cmd steps need acrd's own engine") {
+	if r := ours.acrd(dir, "run", "-f", "cmd.yaml", "."); r.code != 1 || !strings.Contains(r.String(), ": it: cmd steps need acrd's own engine") {
 		t.Errorf("a cmd step on a remote engine: exit code %d\n%s", r.code, r)
+	}
+	for flags, want := range map[string]string{
+		"--engine tcp://127.0.0.1:1":                      "BuildKit at tcp://127.0.0.1:1: ",
+		"--engine 127.0.0.1:1":                            "want tcp://HOST:PORT or unix://PATH",
+		"--engine tcp://127.0.0.1:1 --run-memory 1g":      "--run-memory is for the engine that is built in",
+		"--engine tcp://127.0.0.1:1 --cache-max 1g":       "--cache-max is for the engine that is built in",
+		"--engine tcp://127.0.0.1:1 --subnets 10.0.0.0/8": "--subnets is for the engine that is built in",
+	} {
+		r := ours.acrd(dir, append([]string{"serve", "--listen", "127.0.0.1:0", "--state", shortDir(t)}, strings.Fields(flags)...)...)
+		if r.code == 0 || !strings.Contains(r.stderr, want) || strings.Contains(r.stderr, "acrd doctor") {
+			t.Errorf("serve %s: exit code %d, want %q:\n%s", flags, r.code, want, r)
+		}
 	}
 	if r := ours.succeed(ours.acrd(dir, "build", "--no-push", ".")); !strings.Contains(r.stdout, "CACHED") {
 		t.Errorf("the second build is not cached:\n%s", r)

@@ -75,6 +75,53 @@ func TestDoctor(t *testing.T) {
 	d.quiet(before, time.Second)
 }
 
+// TestDoctorLacking: what a host lacks is named, with what to do about it, and
+// the daemon does not start.
+func TestDoctorLacking(t *testing.T) {
+	need(t, "unshare", "mount")
+	acrd := filepath.Join(built, "acrd")
+	bare := t.TempDir() // a PATH with a runc that was built without seccomp
+	script := "#!/bin/sh\necho runc version 1.1.0\n"
+	if err := os.WriteFile(filepath.Join(bare, "runc"), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, script string
+		lacks, fix   string
+		serves       bool
+	}{
+		{"runc", "PATH=/nonexistent", "FAIL  runc             not found", "apt-get install runc", false},
+		{"runc's seccomp", "PATH=" + bare, "FAIL  runc             runc version 1.1.0, built without seccomp", "apt-get install runc", false},
+		{"git", "PATH=/nonexistent", "warn  git              not found", "apt-get install git", false},
+		{"controllers", "mount -t tmpfs none /sys/fs/cgroup; echo 'cpuset memory' > /sys/fs/cgroup/cgroup.controllers", "FAIL  cgroups          version 2 without pids, cpu", "mount the cgroup file system", false},
+		{"control groups", "mount -t tmpfs none /sys/fs/cgroup", "FAIL  cgroups          version 1 without memory, pids, cpu", "mount the cgroup file system", false},
+		{"overlayfs", "mkdir -p l u w; mount -t tmpfs none w; mkdir w/u w/w; mount -t overlay -o lowerdir=l,upperdir=w/u,workdir=w/w none u; ACRD_STATE=$PWD/u/state", "FAIL  overlayfs        for ", "put the state folder on", false},
+		{"space", "mkdir -p s; mount -t tmpfs -o size=64m none s; ACRD_STATE=$PWD/s/state", "warn  disk             0.1 GiB free", "free some space", true},
+		{"a disk to write to", "mkdir -p s; mount -t tmpfs -o ro none s; ACRD_STATE=$PWD/s/state", "FAIL  disk             ", "read-only file system", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			run := func(command string) (string, int) {
+				cmd := exec.Command("unshare", "--mount", "sh", "-c", tt.script+"; export PATH ACRD_STATE; exec "+acrd+" "+command)
+				cmd.Dir, cmd.Env = dir, append(cmd.Environ(), "ACRD_STATE="+filepath.Join(shortDir(t), "s"), "ACRD_LISTEN=127.0.0.1:0")
+				ended := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+				defer ended.Stop()
+				out, _ := cmd.CombinedOutput()
+				return string(out), cmd.ProcessState.ExitCode()
+			}
+			if out, code := run("doctor"); !strings.Contains(out, tt.lacks) || !strings.Contains(out, tt.fix) || (code == 0) != tt.serves {
+				t.Errorf("exit code %d; want %q and %q:\n%s", code, tt.lacks, tt.fix, out)
+			}
+			if tt.serves {
+				return
+			}
+			if out, code := run("serve"); code == 0 || strings.Contains(out, "serves on") {
+				t.Errorf("the daemon starts: exit code %d\n%s", code, out)
+			}
+		})
+	}
+}
+
 // TestVersion: the versions of the binary, as make build sets them, of its
 // BuildKit, and of the daemon.
 func TestVersion(t *testing.T) {

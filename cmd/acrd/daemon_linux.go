@@ -334,6 +334,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if d.daemonOptions.engine != "" {
+			return &hostError{err}
+		}
 		return &hostError{fmt.Errorf("%w\nRun 'acrd doctor' to see what this host lacks", err)}
 	}
 	g, gctx := errgroup.WithContext(ctx)

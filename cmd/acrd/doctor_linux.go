@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,18 +45,10 @@ func doctor(ctx context.Context, s *session, args []string) error {
 	if err := printChecks(s, out, checks); err != nil {
 		return err
 	}
-	missing := 0
-	for _, c := range checks {
-		if !c.OK && c.Needed {
-			missing++
-		}
-	}
-	if missing > 0 {
-		return &hostError{fmt.Errorf("%d things are missing", missing)}
-	}
-	return nil
+	return verdict(checks)
 }
 
+// printChecks prints the checks, what to do about each of the bad ones included.
 func printChecks(s *session, out *output, checks []check) error {
 	if out.document() {
 		t := table{head: []string{"STATUS", "CHECK", "FOUND", "FIX"}}
@@ -83,14 +76,28 @@ func (c *check) mark() string {
 	return "warn"
 }
 
+// verdict is an error if the daemon would not start.
+func verdict(checks []check) error {
+	var missing []string
+	for _, c := range checks {
+		if !c.OK && c.Needed {
+			missing = append(missing, c.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &hostError{fmt.Errorf("the daemon does not start without: %s", strings.Join(missing, ", "))}
+}
+
 // checkHost refuses to start on a host that lacks what the engine needs, with
 // the same words as acrd doctor.
-func checkHost(ctx context.Context, engine bool) error {
+func checkHost(ctx context.Context, state string, engine bool) error {
 	if !engine {
 		return nil
 	}
 	var errs []error
-	for _, c := range needed(ctx) {
+	for _, c := range needed(ctx, state) {
 		if !c.OK {
 			errs = append(errs, fmt.Errorf("%s: %s: %s", c.Name, c.Found, c.Fix))
 		}
@@ -102,15 +109,15 @@ func checkHost(ctx context.Context, engine bool) error {
 }
 
 // needed are the checks that are quick and final.
-func needed(ctx context.Context) []check {
+func needed(ctx context.Context, state string) []check {
 	return []check{
-		root(), program(ctx, "runc", "runc --version", "apt-get install runc", true),
-		networking(network.Probe), cgroups(),
+		root(), runc(ctx),
+		networking(network.Probe), cgroups(), overlay(state),
 	}
 }
 
 func examine(ctx context.Context, state string) []check {
-	checks := needed(ctx)
+	checks := needed(ctx, state)
 	for i, c := range checks {
 		if c.Name == networksName && c.OK { // the engine finds out by itself
 			checks[i] = networking(func() error { return network.Try(ctx) })
@@ -118,7 +125,7 @@ func examine(ctx context.Context, state string) []check {
 	}
 	return append(checks,
 		program(ctx, "git", "git --version", "apt-get install git; without it git sources are refused", false),
-		overlay(state), seccompCheck(), disk(state), forwarding(),
+		seccompCheck(), disk(state), forwarding(),
 		emulation(), program(ctx, "ssh", "ssh -V", "apt-get install openssh-client; without it git over ssh is refused", false),
 	)
 }
@@ -129,7 +136,23 @@ func root() check {
 	return c
 }
 
+// runc has to have been built with seccomp: every container has a profile, and
+// one without it refuses them all.
+func runc(ctx context.Context) check {
+	c, out := ask(ctx, "runc", "runc --version", "apt-get install runc", true)
+	if c.OK && !bytes.Contains(out, []byte("libseccomp")) {
+		c.OK, c.Found = false, c.Found+", built without seccomp"
+	}
+	return c
+}
+
 func program(ctx context.Context, name, command, fix string, needed bool) check {
+	c, _ := ask(ctx, name, command, fix, needed)
+	return c
+}
+
+// ask runs a program that says its version, and returns all that it says.
+func ask(ctx context.Context, name, command, fix string, needed bool) (check, []byte) {
 	c := check{Name: name, Needed: needed, Fix: fix}
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("it does not answer"))
 	defer cancel()
@@ -140,11 +163,11 @@ func program(ctx context.Context, name, command, fix string, needed bool) check 
 		if !errors.Is(err, exec.ErrNotFound) {
 			c.Found = err.Error()
 		}
-		return c
+		return c, nil
 	}
 	first, _, _ := bytes.Cut(out, []byte("\n"))
 	c.OK, c.Found = true, string(first)
-	return c
+	return c, out
 }
 
 const networksName = "networks"
@@ -161,42 +184,57 @@ func networking(ask func() error) check {
 	return c
 }
 
+// cgroups looks for the controllers that limits rest on.
 func cgroups() check {
 	g := container.Cgroups{}
 	c := check{Name: "cgroups", Needed: true, OK: true, Found: "version 1"}
 	c.Fix = "mount the cgroup file system with the memory, pids and cpu controllers"
+	has := func(controller string) bool {
+		_, err := os.Stat(filepath.Join("/sys/fs/cgroup", controller))
+		return err == nil
+	}
 	if g.Unified() {
 		c.Found = "version 2"
-		b, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
-		for _, want := range []string{"memory", "pids", "cpu"} {
-			if err != nil || !strings.Contains(string(b), want) {
-				c.OK, c.Found = false, "version 2 without "+want
-			}
-		}
-		return c
+		b, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers") // without it there are none
+		has = func(controller string) bool { return slices.Contains(strings.Fields(string(b)), controller) }
 	}
-	for _, want := range []string{"memory", "pids", "cpu"} {
-		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", want)); err != nil {
-			c.OK, c.Found = false, "version 1 without "+want
-		}
+	missing := slices.DeleteFunc([]string{"memory", "pids", "cpu"}, has)
+	if len(missing) > 0 {
+		c.OK, c.Found = false, c.Found+" without "+strings.Join(missing, ", ")
 	}
 	return c
 }
 
+// overlay mounts one where the engine would. That loads the kernel's module, if
+// it is one.
 func overlay(state string) check {
-	c := check{Name: "overlayfs", Found: "in the kernel", Fix: "modprobe overlay; the engine keeps images with it"}
-	b, err := os.ReadFile("/proc/filesystems")
-	if err != nil || !strings.Contains(string(b), "\toverlay\n") {
-		c.Found = "not in /proc/filesystems"
+	c := check{Name: "overlayfs", Needed: true, Found: "works", Fix: "put the state folder on a file system of a disk with --state, or use a kernel with overlayfs"}
+	_, dir := fileSystem(state)
+	if err := tryOverlay(dir); err != nil {
+		c.OK, c.Found = false, fmt.Sprintf("for %s: %s", state, err)
 		return c
 	}
 	c.OK = true
-	var st unix.Statfs_t
-	if err := unix.Statfs(state, &st); err == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		c.OK, c.Found = false, state+" is itself on an overlay"
-		c.Fix = "put the state folder on a real file system with --state"
-	}
 	return c
+}
+
+func tryOverlay(dir string) (err error) {
+	dir, err = os.MkdirTemp(dir, ".acrd-doctor-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(at(name), 0o700); err != nil {
+			return err
+		}
+	}
+	options := "lowerdir=" + at("lower") + ",upperdir=" + at("upper") + ",workdir=" + at("work")
+	if err := unix.Mount("overlay", at("merged"), "overlay", 0, options); err != nil {
+		return fmt.Errorf("mount: %w", err)
+	}
+	return unix.Unmount(at("merged"), 0)
 }
 
 func seccompCheck() check {
@@ -213,19 +251,27 @@ const lowSpace = 5 << 30
 
 func disk(state string) check {
 	c := check{Name: "disk", Fix: "free some space, or choose another disk with --state"}
-	var st unix.Statfs_t
-	dir := state
-	for unix.Statfs(dir, &st) != nil && dir != "/" {
-		dir = filepath.Dir(dir)
-	}
+	st, dir := fileSystem(state)
 	free := int64(st.Bavail) * st.Bsize
 	c.OK = free >= lowSpace
 	c.Found = fmt.Sprintf("%.1f GiB free for %s", float64(free)/(1<<30), state)
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		c.OK, c.Needed, c.Found = false, true, fmt.Sprintf("%s: %s", dir, err)
+	}
 	return c
 }
 
-// forwarding looks for a firewall of someone else's that drops what bridges
-// forward.
+// fileSystem is the one that a folder, which need not be there yet, is on, and
+// the folder nearest to it that is.
+func fileSystem(folder string) (unix.Statfs_t, string) {
+	var st unix.Statfs_t
+	for unix.Statfs(folder, &st) != nil && folder != "/" {
+		folder = filepath.Dir(folder)
+	}
+	return st, folder
+}
+
+// forwarding says whether the daemon will change what the host does.
 func forwarding() check {
 	c := check{Name: "ip forwarding", OK: true, Found: "the daemon turns it on"}
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil && strings.TrimSpace(string(b)) == "1" {

@@ -19,7 +19,7 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	if os.Getuid() != 0 {
 		return nil, &hostError{errors.New("no daemon runs, and starting one for this command needs root: use sudo, or start 'acrd serve' as root and give its address with --server")}
 	}
-	if err := checkHost(ctx, true); err != nil {
+	if err := checkHost(ctx, state, true); err != nil {
 		return nil, err
 	}
 	limits := limitValues{memory: "4g", pids: 4096}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func serveFlags(fs *pflag.FlagSet, s *session) *serveValues {
 }
 
 // read checks all flags and tells all faults together.
-func (v *serveValues) read() (daemonOptions, error) {
+func (v *serveValues) read(fs *pflag.FlagSet) (daemonOptions, error) {
 	o := v.options
 	if o.quiet == 0 {
 		o.quiet = -1
@@ -76,7 +77,7 @@ func (v *serveValues) read() (daemonOptions, error) {
 	if v.certificate.CertFile != "" {
 		o.certificate = &v.certificate
 	}
-	var faults [9]error
+	var faults [10]error
 	o.state, faults[0] = stateDir(v.state)
 	if (v.certificate.CertFile == "") != (v.certificate.KeyFile == "") {
 		faults[1] = &usageError{"--tls-cert and --tls-key belong together"}
@@ -87,6 +88,7 @@ func (v *serveValues) read() (daemonOptions, error) {
 	o.cache, faults[5] = v.cache.read(o.state)
 	faults[6], faults[7] = v.records.read(), v.identity.check()
 	o.tokenServers, faults[8] = readTokenServers(v.tokenServers)
+	faults[9] = checkRemote(fs, o.engine)
 	o.records, o.identity = *v.records, *v.identity
 	return o, errors.Join(faults[:]...)
 }
@@ -174,6 +176,29 @@ func diskSize(path string) int64 {
 		}
 		path = path[:cut]
 	}
+}
+
+// ownEngineFlags are about the engine that is built in: another BuildKit has
+// its own limits and its own cache.
+var ownEngineFlags = []string{"subnets", "run-memory", "run-pids", "run-cpus", "cache-max", "cache-min-free", "cache-reserved"}
+
+// checkRemote refuses an address that no BuildKit can have, and flags that
+// would mean nothing with a remote one.
+func checkRemote(fs *pflag.FlagSet, engine string) error {
+	if engine == "" {
+		return nil
+	}
+	var faults []error
+	u, err := url.Parse(engine)
+	if err != nil || u.Scheme != "tcp" && u.Scheme != "unix" || u.Host+u.Path == "" {
+		faults = append(faults, &usageError{fmt.Sprintf("--engine: %q is no address of a BuildKit: want tcp://HOST:PORT or unix://PATH", engine)})
+	}
+	for _, name := range ownEngineFlags {
+		if fs.Changed(name) {
+			faults = append(faults, &usageError{fmt.Sprintf("--%s is for the engine that is built in: with --engine, set it up at %s", name, engine)})
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // readTokenServers reads REGISTRY=HOST[:PORT].

@@ -31,7 +31,7 @@ everything at once.`)
 	if _, err := parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	o, err := v.read()
+	o, err := v.read(fs)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ everything at once.`)
 	o.ready = func(registry string) {
 		fmt.Fprintf(s.stderr, "acrd %s serves on %s (registry, API); state in %s\n", version, registry, o.state)
 	}
-	if err := checkHost(ctx, o.engine == ""); err != nil {
+	if err := checkHost(ctx, o.state, o.engine == ""); err != nil {
 		return err
 	}
 	var stop func()

@@ -142,8 +142,8 @@ func (s *remoteSession) Build(ctx context.Context, op *steps.BuildOp, out io.Wri
 }
 
 // Exec refuses.
-func (s *remoteSession) Exec(_ context.Context, op *steps.ExecOp, _ steps.Output) error {
-	return &steps.RefusedError{Reason: fmt.Sprintf("step %s: cmd steps need acrd's own engine, because a remote BuildKit cannot share %s: run the daemon without --engine", op.Step, steps.WorkspaceDir)}
+func (s *remoteSession) Exec(context.Context, *steps.ExecOp, steps.Output) error {
+	return &steps.RefusedError{Reason: fmt.Sprintf("cmd steps need acrd's own engine, because a remote BuildKit cannot share %s: run the daemon without --engine", steps.WorkspaceDir)}
 }
 
 // Push sends an image from here.

@@ -206,6 +206,10 @@ func (c *counting) folders() []string {
 			}
 		}
 	}
+	begun, _ := filepath.Glob("/run/runc/acrd" + c.instance + "*")
+	for _, folder := range begun {
+		all = append(all, "container "+folder)
+	}
 	records, _ := filepath.Glob("/run/runc/*/state.json")
 	for _, r := range records {
 		if b, err := os.ReadFile(r); err == nil && strings.Contains(string(b), c.state+"/") {

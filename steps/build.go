@@ -21,6 +21,9 @@ type Build struct {
 
 const cacheEnabled = "enabled"
 
+// Image says that the build makes an image, not only what RUN does.
+func (o *BuildOptions) Image() bool { return len(o.Tags) > 0 || o.Load }
+
 // BuildOptions are the flags of docker build that BuildKit can honour.
 type BuildOptions struct {
 	Tags          []string
@@ -33,6 +36,7 @@ type BuildOptions struct {
 	NoCache       bool
 	NoCacheFilter []string
 	Pull          bool
+	Load          bool // an image without a tag is made, too, and so has a digest
 	Secrets       []BuildSecret
 	SSH           []BuildSSH
 	CacheFrom     []string // type=...,key=value, no quotes

@@ -89,6 +89,7 @@ func (o *BuildOptions) flags() flagSet {
 	fs.toggle(&o.NoCache, "--no-cache")
 	fs.value(o.noCacheFilter, "--no-cache-filter")
 	fs.toggle(&o.Pull, "--pull")
+	fs.toggle(&o.Load, "--load")
 	fs.value(o.secret, "--secret")
 	fs.value(o.ssh, "--ssh")
 	fs.value(cache(&o.CacheFrom), "--cache-from")
@@ -122,7 +123,7 @@ func (l *BuildLimits) flags(fs flagSet) {
 // otherBuildFlags are those that mean nothing here, and those that cannot be
 // had.
 func otherBuildFlags(fs flagSet) {
-	fs.ignoredSwitch("--rm", "--force-rm", "--quiet", "-q", "--load", "--compress", "--debug", "-D", "--disable-content-trust")
+	fs.ignoredSwitch("--rm", "--force-rm", "--quiet", "-q", "--compress", "--debug", "-D", "--disable-content-trust")
 	fs.value(only("the log is plain", "auto", "plain", "tty", "quiet", "rawjson", "none"), "--progress")
 	fs.value(only("it needs Windows: leave it out", "default"), "--isolation")
 	fs.value(only("it needs a builder of its own; lint the Dockerfile elsewhere", "build"), "--call")

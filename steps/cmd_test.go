@@ -217,7 +217,7 @@ func TestDockerCommands(t *testing.T) {
 		"docker build -t a .":                    build("a"),
 		"docker image build -t a .":              build("a"),
 		"docker builder build -t a .":            build("a"),
-		"docker buildx build --load -t a .":      build("a"),
+		"docker buildx build --load -t a .":      &Build{Options: BuildOptions{Tags: []string{"a"}, Load: true}, Context: Context{Path: "."}},
 		"docker -D --log-level debug build -ta":  build("a"),
 		"docker push r.io/a:1":                   NewPush([]string{"r.io/a:1"}),
 		"docker push -q r.io/a":                  NewPush([]string{"r.io/a"}),

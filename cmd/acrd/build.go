@@ -17,18 +17,19 @@ import (
 // buildFlags are the flags of acrd build: those of az acr build, and those of
 // docker build that BuildKit honours.
 type buildFlags struct {
-	images, args, secretArgs     []string
-	file, target, platform       string
-	isolation                    string
-	noPush, noCache, pull, push  bool
-	labels, secrets, ssh         []string
-	contexts                     []string
-	pass                         []string // words for docker build's own parser
-	common                       requestFlags
-	wait                         waiting
-	quiet                        bool
-	idFile, metadataFile         string
-	ignoredLoad, ignoredNoFormat bool
+	images, args, secretArgs    []string
+	file, target, platform      string
+	isolation                   string
+	noPush, noCache, pull, push bool
+	labels, secrets, ssh        []string
+	contexts                    []string
+	pass                        []string // words for docker build's own parser
+	common                      requestFlags
+	wait                        waiting
+	quiet                       bool
+	idFile, metadataFile        string
+	load                        bool
+	ignoredNoFormat             bool
 }
 
 func build(ctx context.Context, s *session, args []string) error {
@@ -46,6 +47,7 @@ a Dockerfile, or a tar archive. Ctrl-C cancels the build.`)
 	if f.quiet {
 		f.wait.progress = "quiet"
 	}
+	f.quiet = f.wait.progress == "quiet"
 	if err := f.wait.check(s.stdout); err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func (f *buildFlags) define(fs *pflag.FlagSet, s *session) {
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context NAME=FOLDER, of the source, or NAME=docker-image://... or URL (repeat)")
 	f.defineDocker(fs)
 	fs.BoolVar(&f.push, "push", false, "push the image: the default when it has a name")
-	fs.BoolVar(&f.ignoredLoad, "load", false, "ignored: there is no docker engine to load into")
+	fs.BoolVar(&f.load, "load", false, "make the image even if it has no name; there is no docker engine to load it into")
 	f.common.define(fs, s)
 	f.wait.define(fs)
 	fs.StringVar(&f.wait.progress, "progress", "auto", "how to show the build: auto, tty, plain, quiet or rawjson")
@@ -189,6 +191,9 @@ func (f *buildFlags) request(s *session) (*api.RunRequest, map[string]steps.Dial
 	}
 	for _, l := range f.labels {
 		req.BuildFlags = append(req.BuildFlags, "--label", l)
+	}
+	if f.load || f.quiet || f.idFile != "" || f.metadataFile != "" {
+		req.BuildFlags = append(req.BuildFlags, "--load") // its digest is asked for
 	}
 	// What cannot be done is said before anything is sent.
 	if _, err := steps.ParseBuildArgs(append(slices.Clone(req.BuildFlags), ".")); err != nil {

@@ -150,6 +150,7 @@ func (s *workshop) names(op *steps.BuildOp) *strings.Replacer {
 			pairs = append(pairs, name, tag)
 		}
 	}
+	pairs = append(pairs, s.storeName(""), "no name")
 	if len(op.Tags) > 0 {
 		pairs = append(pairs, s.storeName(op.Tags[0]), strings.Join(op.Tags, ", "))
 	}

@@ -35,10 +35,10 @@ func (s *workshop) exports(op *steps.BuildOp, in *inputs) []client.ExportEntry {
 		}
 		all = append(all, e)
 	}
-	if len(op.Tags) > 0 {
+	if op.Image() {
 		attrs := exportAttributes(op)
 		maps.Copy(attrs, s.baseAnnotations(op, in))
-		attrs["name"] = s.storeName(op.Tags[0])
+		attrs["name"] = s.storeName(first(op.Tags))
 		all = append(all, client.ExportEntry{Type: client.ExporterImage, Attrs: attrs})
 	}
 	return all

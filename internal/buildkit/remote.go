@@ -124,10 +124,13 @@ func (s *remoteSession) Build(ctx context.Context, op *steps.BuildOp, out io.Wri
 		return nil, err
 	}
 	o.OCIStores = map[string]content.Store{storeID: s.store}
-	if len(op.Tags) > 0 {
+	if op.Image() {
 		attrs := exportAttributes(op)
 		attrs["force-compression"] = strconv.FormatBool(op.Pushed)
-		attrs["tar"], attrs["name"] = "false", strings.Join(op.Tags, ",")
+		attrs["tar"] = "false"
+		if len(op.Tags) > 0 {
+			attrs["name"] = strings.Join(op.Tags, ",")
+		}
 		o.Exports = []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: s.store}}
 	}
 	response, err := s.show(ctx, s.kit, o, op, out)

@@ -21,6 +21,7 @@ import (
 	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	"github.com/moby/buildkit/executor/runcexecutor"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
 	bknetwork "github.com/moby/buildkit/util/network"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -51,6 +52,9 @@ func (e *engine) newExecutor(dir string, providers map[pb.NetMode]bknetwork.Prov
 }
 
 func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, p executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
+	if id == "" {
+		id = b.e.containerPrefix() + identity.NewID()
+	}
 	group := b.e.group("builds", fmt.Sprint(b.count.Add(1)))
 	groups := b.e.runtime.Cgroups
 	if err := groups.Create(group, container.Limits(b.e.config.Run)); err != nil {
@@ -72,6 +76,10 @@ func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount,
 	}
 	return rec, err
 }
+
+// containerPrefix begins the ids of BuildKit's containers, so that whoever finds
+// what is left of one in runc's folder, which is everybody's, knows whose it was.
+func (e *engine) containerPrefix() string { return "acrd" + e.config.Instance }
 
 // killEvery is how often a RUN that has been cancelled is killed until it is
 // gone: a process may still be on its way into the control group.

@@ -51,6 +51,9 @@ func (e *engine) runFolders() []string {
 	return all
 }
 
+// runcDir is where runc keeps its state when it is not told where.
+const runcDir = "/run/runc"
+
 // reapContainers deletes the containers of BuildKit's executor, whose state is
 // in runc's default folder among everybody's, and then our own.
 func (e *engine) reapContainers(ctx context.Context) (int, error) {
@@ -81,7 +84,14 @@ func (e *engine) reapContainers(ctx context.Context) (int, error) {
 			}
 		}
 	}
-	return n, os.RemoveAll(e.runtime.Dir)
+	// What runc does not list, or cannot delete: a runc that was killed as it
+	// began leaves an empty folder.
+	left, _ := filepath.Glob(filepath.Join(runcDir, e.containerPrefix()+"*"))
+	errs := []error{os.RemoveAll(e.runtime.Dir)}
+	for _, folder := range left {
+		errs = append(errs, os.RemoveAll(folder))
+	}
+	return n + len(left), errors.Join(errs...)
 }
 
 // reapFolders deletes the folders of runs and containers that are gone.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,21 +15,9 @@ import (
 // TestDocumentedCommands holds every command that a page shows in a block of
 // its own to the commands, flags and names that there are.
 func TestDocumentedCommands(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "examples/*.md", "examples/*/*.md"} {
-		found, err := filepath.Glob("../../" + pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
 	shown := 0
-	for _, page := range pages {
-		b, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, words := range shownCommands(string(b)) {
+	for page, text := range pages(t) {
+		for _, words := range shownCommands(text) {
 			shown++
 			if fault := commandFault(t, words); fault != "" {
 				t.Errorf("%s: acrd %q: %s", page, words, fault)
@@ -36,8 +25,61 @@ func TestDocumentedCommands(t *testing.T) {
 		}
 	}
 	if shown < 70 {
-		t.Errorf("%d commands found in %d pages: the test has lost them", shown, len(pages))
+		t.Errorf("%d commands found: the test has lost them", shown)
 	}
+}
+
+// TestLinks follows every link of a page to a file or a heading.
+func TestLinks(t *testing.T) {
+	all := pages(t)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for page, text := range all {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s is not there", page, m[1])
+			}
+			if anchor != "" && !slices.Contains(headings(all[target]), anchor) {
+				t.Errorf("%s: %s has no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// pages are the texts of everything that is there to be read, by file.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "examples/*.md", "examples/*/*.md"} {
+		found, err := filepath.Glob("../../" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range found {
+			b, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[page] = string(b)
+		}
+	}
+	return all
+}
+
+// headings are those of a page, as links name them.
+func headings(text string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		plain := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return all
 }
 
 // What stands before a command: a prompt, sudo, and variables.

@@ -26,8 +26,9 @@ import (
 	"acrd/runner"
 )
 
-// ErrNone says that there is no log of that run.
-var ErrNone = errors.New("no log of that run")
+// ErrNone says that there is no log of that run; another daemon on the same
+// store may have it.
+var ErrNone = errors.New("no log of that run on this daemon")
 
 // ErrLive says that the log is being written.
 var ErrLive = errors.New("the log is being written")

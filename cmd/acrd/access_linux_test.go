@@ -117,6 +117,9 @@ func TestSecretCommands(t *testing.T) {
 			t.Errorf("set %q %v: got %q, %v", row.stdin, row.args, got, err)
 		}
 	}
+	if code, _, said := o.acrd("\n", "secret", "set", "Db"); code != exitUsage || !strings.Contains(said, "the value is empty") {
+		t.Errorf("an empty value: exit code %d: %s", code, said)
+	}
 	code, out, said := o.acrd("", "secret", "set", "db", "canary-on-the-line")
 	if code != exitUsage || strings.Contains(out+said, "canary") || !strings.Contains(said, "standard input") {
 		t.Errorf("value as argument: %d %s %s", code, out, said)

@@ -44,6 +44,9 @@ end is not part of it, unless --exact is given.`)
 	if !*exact {
 		value = secrets.TrimLine(value)
 	}
+	if len(value) == 0 {
+		return &usageError{"the value is empty: give it on standard input, or with --file"}
+	}
 	return where.with(ctx, s, func(c *connection) error { return c.SetSecret(ctx, rest[0], bytes.NewReader(value)) })
 }
 

@@ -30,7 +30,7 @@ func parse(fs *pflag.FlagSet, args []string, least, most int) ([]string, error) 
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil, err
 		}
-		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && unknown.GetSpecifiedName() == "query" {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedName() == "query" {
 			err = fmt.Errorf("%w: print JSON with -o json, and pick from it with jq", err)
 		}
 		return nil, &usageError{err.Error() + meantFlag(fs, err)}

@@ -68,7 +68,7 @@ func (t reaching) RoundTrip(r *http.Request) (*http.Response, error) {
 	if cause := context.Cause(r.Context()); cause != nil {
 		return nil, cause
 	}
-	if unknown := new(x509.UnknownAuthorityError); errors.As(err, unknown) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return nil, fmt.Errorf("%w that this machine trusts: %w: name a file with the authority's certificate in $SSL_CERT_FILE", ErrUnreachable, err)
 	}
 	return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)

@@ -128,8 +128,8 @@ func commandWords(command string) (words []string) {
 	return words
 }
 
-// namesOf are the names that commands take with --name.
-var namesOf = map[string]*regexp.Regexp{
+// takenNames are the names that commands take with --name.
+var takenNames = map[string]*regexp.Regexp{
 	"task create":               regexp.MustCompile(`^[A-Za-z0-9_-]{5,50}$`),
 	"webhook create":            regexp.MustCompile(`^[A-Za-z0-9]{5,50}$`),
 	"event-subscription create": regexp.MustCompile(`^[A-Za-z0-9-]{3,64}$`),
@@ -161,7 +161,7 @@ func commandFault(t *testing.T, words []string) string {
 	if err := flags.Parse(joinWords(flags, args)); err != nil {
 		return err.Error()
 	}
-	if want := namesOf[name]; want != nil && !want.MatchString(flags.Lookup("name").Value.String()) {
+	if want := takenNames[name]; want != nil && !want.MatchString(flags.Lookup("name").Value.String()) {
 		return "the name is not one that is taken: " + want.String()
 	}
 	return ""

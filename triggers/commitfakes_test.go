@@ -51,7 +51,8 @@ func (s *commitStore) put(t *runner.Task) {
 	s.tasks = append(s.tasks, t)
 }
 
-// ChangeTaskWith is one step, as in the real one.
+// ChangeTaskWith keeps the watches first: who sees the task then sees them, as
+// in one transaction.
 func (s *commitStore) ChangeTaskWith(ctx context.Context, name string, change func(*runner.Task) (*runner.Task, error), follow func(old, t *runner.Task) []NewWatch) (*runner.Task, error) {
 	var was *runner.Task
 	old, err := s.Task(ctx, name)
@@ -63,7 +64,6 @@ func (s *commitStore) ChangeTaskWith(ctx context.Context, name string, change fu
 		return nil, err
 	}
 	t.Name = name
-	s.put(t)
 	for _, w := range follow(was, t) {
 		s.mu.Lock()
 		maps.DeleteFunc(s.watches, func(_ string, o *storedWatch) bool {
@@ -72,6 +72,7 @@ func (s *commitStore) ChangeTaskWith(ctx context.Context, name string, change fu
 		s.watches[w.Kind+w.ID] = &storedWatch{Watch: Watch{ID: w.ID, Doc: w.Doc, Next: w.Next}, kind: w.Kind}
 		s.mu.Unlock()
 	}
+	s.put(t)
 	return t, nil
 }
 

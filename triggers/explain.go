@@ -136,17 +136,14 @@ func (e *Explainer) images(ctx context.Context, t *runner.Task, x *Explanation) 
 			x.Images = append(x.Images, watchedImage(base, trigger, watches))
 		}
 	}
-	switch {
-	case trigger == nil:
-		x.Notes = append(x.Notes, "there is no base image trigger, or it is disabled")
-	default:
-		note, err := e.scanNote(ctx, t.Name, bases)
-		if err != nil {
+	note := "there is no base image trigger, or it is disabled"
+	if trigger != nil {
+		if note, err = e.scanNote(ctx, t.Name, bases); err != nil {
 			return err
 		}
-		if note != "" {
-			x.Notes = append(x.Notes, note)
-		}
+	}
+	if note != "" {
+		x.Notes = append(x.Notes, note)
 	}
 	g, err := e.Bases.draft(ctx)
 	if err != nil {

@@ -129,10 +129,10 @@ func (b *Base) from() string {
 
 // was is its digest before, for people.
 func (b *Base) was(now string) string {
-	switch {
-	case b.Digest == absent:
+	switch b.Digest {
+	case absent:
 		return "not there"
-	case b.Digest == "" || b.Digest == now:
+	case "", now:
 		return "from before"
 	}
 	return short(b.Digest)

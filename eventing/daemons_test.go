@@ -17,7 +17,7 @@ func TestDaemons(t *testing.T) {
 	url := storetest.StartPostgres(t).Database(t)
 	first, second := newDaemon(t, url), newDaemon(t, url)
 	for i := range 3 {
-		subscribeTo(t, first.db, fmt.Sprint("s", i))
+		subscribeTo(t, first.db, eventing.Subscription{Name: fmt.Sprint("s", i)})
 	}
 	const n = 200
 	for i := range n {
@@ -57,7 +57,7 @@ type daemon struct {
 func newDaemon(t *testing.T, url string) *daemon {
 	t.Helper()
 	d := &daemon{db: openStore(t, url), receiver: &receiver{}}
-	stopDelivering := serveWith(t, d.db, d.receiver)
+	stopDelivering := serveWith(t, d.db, d.receiver, time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan struct{})
 	go func() { defer close(served); _ = d.db.Serve(ctx) }()

@@ -98,7 +98,7 @@ func (d *Dispatcher) Serve(ctx context.Context) error {
 	s.loop(ctx)
 	d.running.Store(nil)
 	for _, q := range s.queues {
-		close(q.quit)
+		q.end()
 	}
 	patience := time.AfterFunc(farewell, func() { stop(errShutdown) })
 	defer patience.Stop()
@@ -155,15 +155,12 @@ func (s *serving) loop(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		rung := s.Store.EventsChanged()
-		more, err := s.once(ctx)
+		more, err := s.leased(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			s.Log.Warn("events are not passed on", "err", err)
-			if !s.Alone && time.Since(s.renewed) > s.Lease { // others may have the queues by now
-				s.keep(nil)
-			}
 			rung, more = nil, false
 		}
 		if more {
@@ -172,6 +169,9 @@ func (s *serving) loop(ctx context.Context) {
 		wait := every
 		if err != nil {
 			wait = min(every, lookEvery)
+		}
+		if end := s.leaseEnd(); !end.IsZero() {
+			wait = min(wait, max(0, time.Until(end)))
 		}
 		timer.Reset(wait)
 		select {
@@ -186,6 +186,30 @@ func (s *serving) loop(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// leased does what there is to do, as long as the leases last. Where they are
+// over, others may have the queues.
+func (s *serving) leased(ctx context.Context) (more bool, err error) {
+	end := s.leaseEnd()
+	if end.IsZero() {
+		return s.once(ctx)
+	}
+	if !time.Now().Before(end) {
+		s.keep(nil)
+		return true, nil
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, end, ErrFenced)
+	defer cancel()
+	return s.once(ctx)
+}
+
+// leaseEnd is zero if there are no leases that can end.
+func (s *serving) leaseEnd() time.Time {
+	if s.Alone || len(s.queues) == 0 {
+		return time.Time{}
+	}
+	return s.renewed.Add(s.Lease)
 }
 
 // rest lets a moment pass where nobody wants events, so that they cost nothing.
@@ -266,10 +290,13 @@ func (s *serving) find(seq int64) *Subscriber {
 // lease takes and renews queues, and starts and ends what empties them.
 func (s *serving) lease(ctx context.Context) error {
 	now := time.Now()
+	if err := s.giveBack(ctx); err != nil {
+		return err
+	}
 	if now.Before(s.renew) || len(s.subscribers) == 0 && len(s.queues) == 0 {
 		return nil
 	}
-	held, err := s.Store.TakeQueues(ctx, s.owner, s.Lease, s.Alone)
+	held, share, err := s.Store.TakeQueues(ctx, s.owner, s.Lease, s.Alone)
 	if err != nil {
 		return err
 	}
@@ -278,6 +305,7 @@ func (s *serving) lease(ctx context.Context) error {
 		s.renew = now.Add(365 * 24 * time.Hour) // or until there is a new one
 	}
 	s.keep(held)
+	s.spread(len(held) - share)
 	for _, seq := range held {
 		if r := s.find(seq); r != nil && s.queues[seq] == nil {
 			s.queues[seq] = s.start(r)
@@ -292,10 +320,40 @@ func (s *serving) keep(held []int64) {
 		if !slices.Contains(held, seq) || q.lost.Load() {
 			q.lost.Store(true)
 			q.cancel(ErrFenced)
-			close(q.quit)
+			q.end()
 			delete(s.queues, seq)
 		}
 	}
+}
+
+// spread ends so many queues, which others are to have.
+func (s *serving) spread(over int) {
+	for _, q := range s.queues {
+		if q.ending {
+			over--
+		}
+	}
+	for _, q := range s.queues {
+		if over > 0 && !q.ending {
+			q.end()
+			over--
+		}
+	}
+}
+
+// giveBack lets go of queues that have ended: what they have delivered is
+// written down, and nothing is under way.
+func (s *serving) giveBack(ctx context.Context) error {
+	for seq, q := range s.queues {
+		if !q.over.Load() {
+			continue
+		}
+		if err := s.Store.LeaveQueue(ctx, s.owner, seq); err != nil {
+			return err
+		}
+		delete(s.queues, seq)
+	}
+	return nil
 }
 
 func (s *serving) start(r *Subscriber) *queue {
@@ -306,20 +364,32 @@ func (s *serving) start(r *Subscriber) *queue {
 		offer: offer{bell: make(chan struct{}, 1)},
 	}
 	q.current.Store(r)
-	s.all.Go(func() { q.serve(ctx) })
-	s.all.Go(func() { q.serveLetters(ctx) })
+	s.all.Go(func() {
+		var both sync.WaitGroup
+		both.Go(func() { q.serve(ctx) })
+		both.Go(func() { q.serveLetters(ctx) })
+		both.Wait()
+		q.over.Store(true)
+		select {
+		case s.poked <- r.Seq:
+		default: // it is looked at soon
+		}
+	})
 	return q
 }
 
-// wakeWaiting finds what other daemons have put into the queues of this one.
+// wakeWaiting finds what other daemons have put into the queues of this one,
+// and into those that nobody has.
 func (s *serving) wakeWaiting(ctx context.Context) error {
-	if s.Alone || len(s.queues) == 0 {
+	if s.Alone || len(s.subscribers) == 0 {
 		return nil
 	}
 	waiting, err := s.Store.Waiting(ctx, s.owner, time.Now())
 	for _, seq := range waiting {
 		if q := s.queues[seq]; q != nil {
 			q.ring()
+		} else if soon := s.renewed.Add(lookEvery); soon.Before(s.renew) {
+			s.renew = soon
 		}
 	}
 	return err

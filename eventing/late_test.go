@@ -45,16 +45,16 @@ func TestLateSubscriber(t *testing.T) {
 			db := openStore(t, filepath.Join(t.TempDir(), "acrd.db"))
 			defer db.Close()
 			for _, name := range row.first {
-				subscribeTo(t, db, name)
+				subscribeTo(t, db, eventing.Subscription{Name: name})
 			}
 			happen := sync.OnceFunc(func() {
-				subscribeTo(t, db, "late")
+				subscribeTo(t, db, eventing.Subscription{Name: "late"})
 				if err := db.AddEvents(t.Context(), eventing.Event{ID: "e-0", Type: "x", Time: time.Now(), Data: []byte("{}")}); err != nil {
 					t.Error(err)
 				}
 			})
 			r := &receiver{}
-			stop := serveWith(t, &lateStore{db, row.before, happen}, r)
+			stop := serveWith(t, &lateStore{db, row.before, happen}, r, time.Minute)
 			defer stop()
 			want := slices.Repeat([]string{"e-0"}, 1+len(row.first))
 			within(t, "all subscribers have the event", func() bool { return slices.Equal(r.ids(), want) })
@@ -63,12 +63,10 @@ func TestLateSubscriber(t *testing.T) {
 }
 
 // subscribeTo makes a subscription to all events of type x.
-func subscribeTo(t *testing.T, db *store.DB, name string) {
+func subscribeTo(t *testing.T, db *store.DB, s eventing.Subscription) {
 	t.Helper()
-	s := eventing.Subscription{
-		Kind: eventing.EventSubscription, Name: name, State: eventing.Succeeded, Filter: eventing.Filter{Types: []string{"x"}},
-		Destination: eventing.Destination{Type: eventing.ToWebHook, URL: "u"},
-	}
+	s.Kind, s.State, s.Filter.Types = eventing.EventSubscription, eventing.Succeeded, []string{"x"}
+	s.Destination = eventing.Destination{Type: eventing.ToWebHook, URL: "u"}
 	err := db.ChangeSubscription(t.Context(), s.Kind, s.Name, func(*eventing.Subscription) (*eventing.Subscription, error) { return &s, nil })
 	if err != nil {
 		t.Error(err)

@@ -16,7 +16,9 @@ type queue struct {
 	cancel  context.CancelCauseFunc // of deliveries under way; anybody
 	wake    chan struct{}           // anybody
 	changed chan *Subscriber        // the dispatcher
-	quit    chan struct{}           // closed by the dispatcher
+	quit    chan struct{}           // closed by end
+	ending  bool                    // the dispatcher's: quit is closed
+	over    atomic.Bool             // nothing is under way any more
 	results chan result             // deliveries
 	settled chan settled            // the settler
 	current atomic.Pointer[Subscriber]
@@ -60,6 +62,14 @@ type settled struct {
 	items     []*item
 	next      time.Time // when the first of what failed is tried again
 	lost, due bool      // due: rows have become due
+}
+
+// end begins no more deliveries. The dispatcher calls it.
+func (q *queue) end() {
+	if !q.ending {
+		q.ending = true
+		close(q.quit)
+	}
 }
 
 // ring says that there may be something new.

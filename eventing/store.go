@@ -29,13 +29,17 @@ type Store interface {
 	// Stored lists those of the events that there are, in any order.
 	Stored(ctx context.Context, events []int64) ([]Stored, error)
 
-	// TakeQueues makes owner empty all queues that it has, and those that
-	// nobody has, for the length of a lease. If it is alone, nobody else can
-	// have any. It returns the subscriptions.
-	TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) ([]int64, error)
-	// LeaveQueues gives them back.
+	// TakeQueues keeps the queues that owner empties for the length of a lease,
+	// and adds such that nobody has, up to its share: the queues are spread over
+	// all who have called this within their leases. If owner is alone, all are
+	// its. It returns the subscriptions.
+	TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) (held []int64, share int, err error)
+	// LeaveQueue gives one back, which somebody else may take then.
+	LeaveQueue(ctx context.Context, owner string, subscription int64) error
+	// LeaveQueues gives all back: owner ends.
 	LeaveQueues(ctx context.Context, owner string) error
-	// Waiting lists those subscriptions of owner that have something due.
+	// Waiting lists those subscriptions of owner, and of nobody, that have
+	// something due.
 	Waiting(ctx context.Context, owner string, now time.Time) ([]int64, error)
 	// Due lists what is to be delivered at now, see Cursor.
 	Due(ctx context.Context, c Cursor, now time.Time, limit int) ([]Queued, error)

@@ -19,9 +19,9 @@ type cutOff struct {
 	off atomic.Bool
 }
 
-func (c *cutOff) TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) ([]int64, error) {
+func (c *cutOff) TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) ([]int64, int, error) {
 	if c.off.Load() {
-		return nil, errors.New("cut off")
+		return nil, 0, errors.New("cut off")
 	}
 	return c.Store.TakeQueues(ctx, owner, lease, alone)
 }
@@ -31,20 +31,20 @@ func (c *cutOff) TakeQueues(ctx context.Context, owner string, lease time.Durati
 func TestTakeover(t *testing.T) {
 	db := openStore(t, filepath.Join(t.TempDir(), "acrd.db"))
 	defer db.Close()
-	subscribeTo(t, db, "s")
+	subscribeTo(t, db, eventing.Subscription{Name: "s"})
 	stuck, arrived := make(chan struct{}), make(chan struct{}, 100)
 	first := &receiver{answer: func(eventing.Delivery) error { arrived <- struct{}{}; <-stuck; return nil }}
 	second := &receiver{}
 	cut := &cutOff{Store: db}
-	stopFirst := serveWith(t, cut, first)
+	stopFirst := serveWith(t, cut, first, time.Second)
 	if err := db.AddEvents(t.Context(), eventing.Event{ID: "e-0", Type: "x", Time: time.Now(), Data: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	<-arrived
 	cut.off.Store(true)
-	stopSecond := serveWith(t, db, second)
+	stopSecond := serveWith(t, db, second, time.Minute)
 	defer stopSecond()
-	within(t, "the second daemon has the event", func() bool { return slices.Equal(second.ids(), []string{"e-0"}) })
+	within(t, "the second daemon has the event", func() bool { return slices.Contains(second.ids(), "e-0") })
 	close(stuck)
 	if err := db.AddEvents(t.Context(), eventing.Event{ID: "e-1", Type: "x", Time: time.Now(), Data: []byte("{}")}); err != nil {
 		t.Fatal(err)
@@ -55,14 +55,14 @@ func TestTakeover(t *testing.T) {
 		return err == nil && len(depths) == 0
 	})
 	stopFirst()
-	same(t, "the first daemon", first.ids(), []string{"e-0"})
+	same(t, "the first daemon", slices.Compact(first.ids()), []string{"e-0"}) // a busy machine may take its lease before
 	same(t, "the second daemon", second.ids(), []string{"e-0", "e-1"})
 }
 
-// serveWith has a lease that is over soon.
-func serveWith(t *testing.T, s eventing.Store, r *receiver) (stop func()) {
+// serveWith is a daemon that delivers all to r, and may share s with others.
+func serveWith(t *testing.T, s eventing.Store, r eventing.Sink, lease time.Duration) (stop func()) {
 	d := &eventing.Dispatcher{
-		Store: s, Lease: time.Second, Log: slog.New(slog.DiscardHandler),
+		Store: s, Lease: lease, Log: slog.New(slog.DiscardHandler),
 		Open: func(eventing.Destination) (eventing.Sink, error) { return r, nil },
 	}
 	ctx, cancel := context.WithCancel(t.Context())

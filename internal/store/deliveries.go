@@ -36,41 +36,94 @@ func (db *DB) Subscribers(ctx context.Context) ([]eventing.Subscriber, error) {
 	return all, err
 }
 
-// TakeQueues implements eventing.Store.
-func (db *DB) TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) ([]int64, error) {
-	free := "lease_until <= {now}"
+// TakeQueues implements eventing.Store. Daemons take queues one after the other,
+// or two could take more than their shares.
+func (db *DB) TakeQueues(ctx context.Context, owner string, lease time.Duration, alone bool) (held []int64, share int, err error) {
+	mine := "owner = $1"
 	if alone {
-		free = "TRUE"
+		mine = "TRUE"
 	}
-	var held []int64
-	err := db.change(ctx, "take queues", func(ctx context.Context, t *tx) error {
-		rows, err := t.QueryContext(ctx, t.dialect.sql("UPDATE subscriptions SET owner = $1, lease_until = {now} + $2 WHERE owner = $1 OR "+free+" RETURNING seq"),
-			owner, lease.Microseconds())
-		if err != nil {
+	const take = "UPDATE subscriptions SET owner = $1, lease_until = {now} + $2 WHERE "
+	err = db.change(ctx, "take queues", func(ctx context.Context, t *tx) error {
+		if err := lockClaim(ctx, t); err != nil {
 			return err
 		}
-		held, err = scanNumbers(rows)
+		if held, err = t.numbers(ctx, take+mine+" RETURNING seq", owner, lease.Microseconds()); err != nil || alone {
+			share = len(held)
+			return err
+		}
+		if share, err = fairShare(ctx, t, owner, lease); err != nil || share <= len(held) {
+			return err
+		}
+		free, err := t.numbers(ctx, take+"seq IN (SELECT seq FROM subscriptions WHERE lease_until <= {now} ORDER BY seq LIMIT $3) RETURNING seq",
+			owner, lease.Microseconds(), share-len(held))
+		held = append(held, free...)
 		return err
 	})
-	return held, err
+	return held, share, err
+}
+
+// fairShare says that owner is alive, and how many queues each of those is to
+// empty that are.
+func fairShare(ctx context.Context, t *tx, owner string, lease time.Duration) (int, error) {
+	if _, err := t.exec(ctx, "DELETE FROM dispatchers WHERE lease_until <= {now}"); err != nil {
+		return 0, err
+	}
+	_, err := t.exec(ctx, `INSERT INTO dispatchers (owner, lease_until) VALUES ($1, {now} + $2)
+		ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until`, owner, lease.Microseconds())
+	if err != nil {
+		return 0, err
+	}
+	var queues, owners int
+	err = t.row(ctx, "SELECT (SELECT count(*) FROM subscriptions), (SELECT count(*) FROM dispatchers)").Scan(&queues, &owners)
+	return (queues + owners - 1) / max(1, owners), err
+}
+
+const leave = "UPDATE subscriptions SET owner = '', lease_until = 0 WHERE owner = $1"
+
+// LeaveQueue implements eventing.Store.
+func (db *DB) LeaveQueue(ctx context.Context, owner string, subscription int64) error {
+	err := db.change(ctx, "leave queue", func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, leave+" AND seq = $2", owner, subscription)
+		return err
+	})
+	if err == nil {
+		db.call(callEvents)
+	}
+	return err
 }
 
 // LeaveQueues implements eventing.Store.
 func (db *DB) LeaveQueues(ctx context.Context, owner string) error {
-	some, err := db.numbers(ctx, "held queues", "SELECT seq FROM subscriptions WHERE owner = $1 LIMIT 1", owner)
+	some, err := db.numbers(ctx, "held queues", "SELECT 1 FROM subscriptions WHERE owner = $1 UNION ALL SELECT 1 FROM dispatchers WHERE owner = $1", owner)
 	if err != nil || len(some) == 0 {
 		return err
 	}
-	return db.change(ctx, "leave queues", func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, "UPDATE subscriptions SET owner = '', lease_until = 0 WHERE owner = $1", owner)
+	err = db.change(ctx, "leave queues", func(ctx context.Context, t *tx) error {
+		if _, err := t.exec(ctx, leave, owner); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, "DELETE FROM dispatchers WHERE owner = $1", owner)
 		return err
 	})
+	if err == nil {
+		db.call(callEvents)
+	}
+	return err
 }
 
 // Waiting implements eventing.Store.
 func (db *DB) Waiting(ctx context.Context, owner string, now time.Time) ([]int64, error) {
-	return db.numbers(ctx, "waiting queues", `SELECT s.seq FROM subscriptions s
-		WHERE s.owner = $1 AND EXISTS (SELECT 1 FROM event_queue q WHERE q.subscription = s.seq AND q.next_at <= $2)`, owner, micros(now))
+	return db.numbers(ctx, "waiting queues", `SELECT s.seq FROM subscriptions s WHERE (s.owner = $1 OR s.lease_until <= {now})
+		AND EXISTS (SELECT 1 FROM event_queue q WHERE q.subscription = s.seq AND q.next_at <= $2)`, owner, micros(now))
+}
+
+func (t *tx) numbers(ctx context.Context, query string, args ...any) ([]int64, error) {
+	rows, err := t.QueryContext(ctx, t.dialect.sql(query), args...)
+	if err != nil {
+		return nil, err
+	}
+	return scanNumbers(rows)
 }
 
 func (db *DB) numbers(ctx context.Context, what, query string, args ...any) ([]int64, error) {
@@ -161,12 +214,8 @@ func (db *DB) ReleaseLanes(ctx context.Context, owner string, subscription int64
 // owned are those of the subscriptions whose queues are the owner's, until the
 // transaction ends.
 func owned(ctx context.Context, t *tx, owner string, subscriptions []int64) ([]int64, error) {
-	rows, err := t.QueryContext(ctx, t.dialect.sql("SELECT seq FROM subscriptions WHERE owner = $1 AND seq IN (SELECT CAST(l.value AS BIGINT) FROM {list(}$2{)} l) ORDER BY seq {lock}"),
+	return t.numbers(ctx, "SELECT seq FROM subscriptions WHERE owner = $1 AND seq IN (SELECT CAST(l.value AS BIGINT) FROM {list(}$2{)} l) ORDER BY seq {lock}",
 		owner, jsonOf(subscriptions))
-	if err != nil {
-		return nil, err
-	}
-	return scanNumbers(rows)
 }
 
 func mustOwn(ctx context.Context, t *tx, owner string, subscription int64) error {

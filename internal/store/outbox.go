@@ -99,12 +99,8 @@ func (db *DB) Pass(ctx context.Context, events []int64, into []eventing.Fan, at 
 }
 
 func settleEvents(ctx context.Context, t *tx, events []int64) ([]int64, error) {
-	rows, err := t.QueryContext(ctx, t.dialect.sql(`UPDATE events SET settled = 1
-		WHERE settled = 0 AND seq IN (SELECT CAST(l.value AS BIGINT) FROM {list(}$1{)} l) RETURNING seq`), jsonOf(events))
-	if err != nil {
-		return nil, err
-	}
-	return scanNumbers(rows)
+	return t.numbers(ctx, `UPDATE events SET settled = 1
+		WHERE settled = 0 AND seq IN (SELECT CAST(l.value AS BIGINT) FROM {list(}$1{)} l) RETURNING seq`, jsonOf(events))
 }
 
 func scanNumbers(rows *sql.Rows) ([]int64, error) {

@@ -113,10 +113,10 @@ func settled(t *testing.T, db *store.DB) {
 	if _, err := db.Pass(t.Context(), seqs, []eventing.Fan{{Subscriptions: []int64{a}, Events: seqs}}, at); err != nil {
 		t.Fatal(err)
 	}
-	if held, err := db.TakeQueues(t.Context(), "me", time.Hour, false); err != nil || !slices.Equal(held, []int64{a}) {
+	if held, _, err := db.TakeQueues(t.Context(), "me", time.Hour, false); err != nil || !slices.Equal(held, []int64{a}) {
 		t.Fatalf("held: %v, %v", held, err)
 	}
-	if held, err := db.TakeQueues(t.Context(), "other", time.Hour, false); err != nil || len(held) != 0 {
+	if held, _, err := db.TakeQueues(t.Context(), "other", time.Hour, false); err != nil || len(held) != 0 {
 		t.Errorf("another took %v (%v), which has an owner", held, err)
 	}
 	if waiting, err := db.Waiting(t.Context(), "me", at); err != nil || !slices.Equal(waiting, []int64{a}) {
@@ -176,12 +176,47 @@ func settled(t *testing.T, db *store.DB) {
 	if err := db.LeaveQueues(t.Context(), "me"); err != nil {
 		t.Fatal(err)
 	}
-	if held, err := db.TakeQueues(t.Context(), "other", time.Hour, false); err != nil || len(held) != 1 {
+	if held, _, err := db.TakeQueues(t.Context(), "other", time.Hour, false); err != nil || len(held) != 1 {
 		t.Errorf("what was left is held: %v, %v", held, err)
 	}
-	if held, err := db.TakeQueues(t.Context(), "third", time.Hour, true); err != nil || len(held) != 1 {
+	if held, _, err := db.TakeQueues(t.Context(), "third", time.Hour, true); err != nil || len(held) != 1 {
 		t.Errorf("who is alone holds %v (%v)", held, err)
 	}
+}
+
+// shared has three owners take queues.
+func shared(t *testing.T, db *store.DB) {
+	var all []int64
+	for _, name := range []string{"a", "b", "c", "d"} {
+		all = append(all, subscriber(t, db, name))
+	}
+	take := func(owner string, lease time.Duration, share int, want ...int64) {
+		t.Helper()
+		held, got, err := db.TakeQueues(t.Context(), owner, lease, false)
+		slices.Sort(held)
+		if err != nil || got != share || !slices.Equal(held, want) {
+			t.Errorf("%s holds %v of a share of %d (%v), want %v of %d", owner, held, got, err, want, share)
+		}
+	}
+	take("first", time.Hour, 4, all...)
+	take("second", time.Hour, 2)
+	take("first", time.Hour, 2, all...) // as long as it delivers
+	for _, q := range []int64{all[0], all[2]} {
+		if err := db.LeaveQueue(t.Context(), "second", q); err != nil { // which has nothing to leave
+			t.Error(err)
+		}
+		if err := db.LeaveQueue(t.Context(), "first", q); err != nil {
+			t.Error(err)
+		}
+	}
+	take("third", time.Nanosecond, 2, all[0], all[2])
+	time.Sleep(2 * time.Millisecond) // its lease
+	take("second", time.Hour, 2, all[0], all[2])
+	take("first", time.Hour, 2, all[1], all[3])
+	if err := db.LeaveQueues(t.Context(), "second"); err != nil {
+		t.Error(err)
+	}
+	take("first", time.Hour, 4, all...)
 }
 
 func letters(t *testing.T, db *store.DB, a int64) {
@@ -215,7 +250,7 @@ func lanes(t *testing.T, db *store.DB) {
 	if _, err := db.Pass(t.Context(), seqs, []eventing.Fan{fan}, at); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.TakeQueues(t.Context(), "me", time.Hour, true); err != nil {
+	if _, _, err := db.TakeQueues(t.Context(), "me", time.Hour, true); err != nil {
 		t.Fatal(err)
 	}
 	until := at.Add(time.Minute)
@@ -258,7 +293,7 @@ func overflow(t *testing.T, db *store.DB) {
 	if _, err := db.Overflow(t.Context(), "me", a, 7, d); !errors.Is(err, eventing.ErrFenced) {
 		t.Errorf("without a lease: %v", err)
 	}
-	if _, err := db.TakeQueues(t.Context(), "me", time.Hour, true); err != nil {
+	if _, _, err := db.TakeQueues(t.Context(), "me", time.Hour, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []int{3, 0} {

@@ -64,6 +64,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"published events", published},
 		{"events are passed on once", passed},
 		{"deliveries are settled by their owner", settled},
+		{"queues are shared by those who are alive", shared},
 		{"lanes", lanes},
 		{"a queue that is too long", overflow},
 	} {

@@ -402,9 +402,23 @@ func whoAsks(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// leftPatience is what a client may take to send the rest of a body that nobody
+// wants: the server reads some of it before the next request.
+const leftPatience = 5 * time.Second
+
+// leftUnread cuts off clients that send slowly what was refused unread.
+func leftUnread(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leftPatience))
+		}
+	})
+}
+
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, patience time.Duration) error {
 	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		Handler: leftUnread(h), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
 		ConnContext: whoAsks, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	failed := make(chan error, 1)

@@ -75,6 +75,7 @@ func (g *Gate) access(w http.ResponseWriter, r *http.Request) {
 }
 
 func postForm(w http.ResponseWriter, r *http.Request, field string) string {
+	defer hurry(w)()
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	return r.PostFormValue(field)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"syscall"
+	"time"
 
 	"acrd/eventing"
 	"acrd/internal/logs"
@@ -118,8 +119,20 @@ var errDisabled = errors.New("is disabled: enable it with 'acrd task update --st
 
 // read decodes the body of a request.
 func read(w http.ResponseWriter, r *http.Request, v any) error {
+	defer hurry(w)()
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(v)
 	return badBody(err)
+}
+
+// bodyPatience is how long a client may take to send a body.
+const bodyPatience = 30 * time.Second
+
+// hurry bounds the time for a body, until it is read. Where there is no
+// connection, as in tests, there is no bound.
+func hurry(w http.ResponseWriter) (read func()) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Now().Add(bodyPatience))
+	return func() { _ = c.SetReadDeadline(time.Time{}) }
 }
 
 // badBody makes the client's fault of what decoding says.

@@ -77,7 +77,9 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Publisher) publish(w http.ResponseWriter, r *http.Request) error {
+	sent := hurry(w)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPublished))
+	sent()
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,19 @@ func get(t *testing.T, d *Dir, method, target string, header ...string) (*http.R
 	return res, string(b)
 }
 
+// TestLinkIsText: a browser takes a log for nothing but text.
+func TestLinkIsText(t *testing.T) {
+	d := newDir(t)
+	d.Key = []byte(strings.Repeat("k", keySize))
+	const hostile = "<script>alert(1)</script>\n"
+	write(t, create(t, d, "ca1"), "a", hostile)
+	res, body := get(t, d, "GET", d.Link("ca1", time.Now().Add(time.Hour)))
+	h := res.Header
+	if body != hostile || h.Get("Content-Type") != "text/plain; charset=utf-8" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%q %v", body, h)
+	}
+}
+
 // TestLink reads a log as az acr does: ask how long it is and whether it is
 // complete, then get what is new.
 func TestLink(t *testing.T) {

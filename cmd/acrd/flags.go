@@ -192,7 +192,5 @@ func (o *output) Set(v string) error {
 	return nil
 }
 
-func (o *output) json() bool { return *o == "json" }
-
 // document says that standard output is for the result alone.
 func (o *output) document() bool { return *o != "text" }

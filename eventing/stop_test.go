@@ -54,6 +54,8 @@ func TestStop(t *testing.T) {
 				b.serve()
 				rest(time.Second)
 				counts := func() (all []string) {
+					r.mu.Lock()
+					defer r.mu.Unlock()
 					for _, g := range r.got {
 						all = append(all, g.counts)
 					}

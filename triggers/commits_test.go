@@ -25,7 +25,8 @@ type commitRig struct {
 	git   *commitGit
 }
 
-// withCommits calls f with Commits that serve, in a bubble.
+// withCommits calls f with Commits that serve, in a bubble: from the moment on
+// when f lets time pass.
 func withCommits(t *testing.T, tasks []*runner.Task, f func(*commitRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +34,10 @@ func withCommits(t *testing.T, tasks []*runner.Task, f func(*commitRig)) {
 		r.Commits = &Commits{Tasks: r.store, Watches: r.store, Intents: r.store, Git: r.git, Events: r.store}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var serving sync.WaitGroup
-		serving.Go(func() { _ = r.Serve(ctx) })
+		serving.Go(func() {
+			time.Sleep(time.Nanosecond)
+			_ = r.Serve(ctx)
+		})
 		f(r)
 		cancel(nil)
 		serving.Wait()

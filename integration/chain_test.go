@@ -48,8 +48,10 @@ func newChain(t testing.TB, flags []string, dockerfiles map[string]string) *chai
 // task makes the one that builds an image.
 func (c *chain) task(image string, flags ...string) {
 	c.Helper()
-	c.succeed(c.acrd(c.dir, append([]string{"task", "create", "-n", "task-" + image, "-c", "oci://" + c.registry + "/source:1",
-		"-f", image + ".Dockerfile", "-t", image + ":1"}, flags...)...))
+	c.succeed(c.acrd(c.dir, append([]string{
+		"task", "create", "-n", "task-" + image, "-c", "oci://" + c.registry + "/source:1",
+		"-f", image + ".Dockerfile", "-t", image + ":1",
+	}, flags...)...))
 }
 
 // newSource makes the source of tasks, and none of those.

@@ -10,9 +10,11 @@ import (
 func TestServeFaults(t *testing.T) {
 	var out bytes.Buffer
 	s := &session{stdin: strings.NewReader(""), stdout: &out, stderr: &out, getenv: func(string) string { return "" }}
-	code := run(t.Context(), s, []string{"serve", "--state", t.TempDir(),
+	code := run(t.Context(), s, []string{
+		"serve", "--state", t.TempDir(),
 		"--tls-cert", "x", "--run-memory", "much", "--cache-max", "big", "--cache-min-free", "some", "--ssh-key", "/none",
-		"--ssh-known-hosts", "/nothing", "--resource-id", "mine", "--lease", "1ms", "--keep-logs", "all"})
+		"--ssh-known-hosts", "/nothing", "--resource-id", "mine", "--lease", "1ms", "--keep-logs", "all",
+	})
 	if code != exitUsage {
 		t.Errorf("exit code %d, want %d", code, exitUsage)
 	}

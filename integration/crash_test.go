@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"acrd/eventing"
 )
 
 // stubbornTask has a detached step, a second network, a secret in memory, and
@@ -202,7 +204,8 @@ func eventually(t *testing.T, patience time.Duration, otherwise string, ok func(
 }
 
 // TestDrain sends SIGTERM while a run goes on. One that can finish does; one
-// that cannot is cancelled when its time is up; new ones are not taken.
+// that cannot is cancelled when its time is up; new ones are not taken. Who
+// subscribed to the end of runs hears of either.
 func TestDrain(t *testing.T) {
 	need(t)
 	for _, tt := range []struct {
@@ -217,6 +220,8 @@ func TestDrain(t *testing.T) {
 			t.Parallel()
 			d := start(t, "--drain-timeout", tt.drain)
 			d.base()
+			ends := newSubscriber(t)
+			ends.subscribe(d, "ends", "EventGridSchema", eventing.RunSucceeded, eventing.RunFailed)
 			dir := d.folder(map[string]string{"acb.yaml": fmt.Sprintf("steps:\n  - cmd: REGISTRY/base/busybox:1 sh -c 'echo step is stuck; sleep %s & wait'\n", tt.sleep)})
 			b := d.begin(dir, "run", ".")
 			b.await("step is stuck\n")
@@ -236,6 +241,9 @@ func TestDrain(t *testing.T) {
 				t.Errorf("the daemon ended with %v:\n%s", d.cmd.ProcessState, d.log)
 			}
 			d.quiet(nil, time.Second)
+			if got := ends.told(1, 0); len(got) != 1 {
+				t.Errorf("told of %d ends, want 1", len(got))
+			}
 		})
 	}
 }

@@ -362,7 +362,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.store.Serve(httpCtx) })
 	g.Go(func() error { return d.registry.Serve(httpCtx) })
 	d.serveTriggers(gctx, g)
-	d.serveEvents(gctx, g)
+	d.serveEvents(httpCtx, g)
 	g.Go(func() error {
 		d.removeLeftovers(httpCtx)
 		d.housekeeping.serve(httpCtx)

@@ -53,8 +53,8 @@ func (d *daemon) tellOf(s *api.Server) {
 	}{d.store, d.dispatcher}
 }
 
-// serveEvents ends a moment after ctx: what is not delivered waits for the next
-// daemon.
+// serveEvents ends a moment after ctx, which lives until the runs have ended:
+// what is not delivered then waits for the next daemon.
 func (d *daemon) serveEvents(ctx context.Context, g *errgroup.Group) {
 	if !d.followed {
 		return // it is there for one command

@@ -187,13 +187,16 @@ func unquoted(err error) error {
 		return quietError{first, err}
 	}
 	said := fmt.Sprintf("the registry answers %d %s", refused.StatusCode, http.StatusText(refused.StatusCode))
-	for _, d := range refused.Errors {
-		if code := string(d.Code); code != "" && len(code) <= 40 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "" {
-			said += " (" + code + ")"
-			break
-		}
+	if i := slices.IndexFunc(refused.Errors, hasCode); i >= 0 {
+		said += " (" + string(refused.Errors[i].Code) + ")"
 	}
 	return quietError{said, err}
+}
+
+// hasCode says that a registry's error has a code that looks like one.
+func hasCode(d transport.Diagnostic) bool {
+	code := string(d.Code)
+	return code != "" && len(code) <= 40 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
 }
 
 // A quietError is an error in other words.

@@ -25,7 +25,9 @@ func (s *shelf) SaveBases(_ context.Context, _ string, bases []Base) error {
 	s.bases = bases
 	return nil
 }
-func (s *shelf) AllBases(context.Context) ([]Base, error)              { return slices.Clone(s.bases), nil }
+
+func (s *shelf) AllBases(context.Context) ([]Base, error) { return slices.Clone(s.bases), nil }
+
 func (s *shelf) BasesOf(context.Context, string) ([]Base, error)       { return slices.Clone(s.bases), nil }
 func (s *shelf) SaveScan(context.Context, Watch, string, []Base) error { return nil }
 func (s *shelf) SeeBase(context.Context, Base) error                   { return nil }

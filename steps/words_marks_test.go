@@ -75,13 +75,13 @@ func TestForeignValues(t *testing.T) {
 	for expression, word := range map[string]string{
 		`{{.Values.eventTag}}`:                        nasty,
 		`x{{ .Values.eventTag }}`:                     "x" + nasty,
+		`{{ (.Values).eventTag }}`:                    nasty,
 		`{{ .Values.eventTag | upper }}`:              strings.ToUpper(nasty),
 		`{{ index .Values "eventTag" }}`:              nasty,
 		`{{ $t := .Values.eventTag }}{{ $t }}`:        nasty,
 		`{{ with .Values.eventTag }}{{ . }}{{ end }}`: nasty,
 		`{{ range $k, $v := .Values }}{{ if eq $k "eventTag" }}{{ $v }}{{ end }}{{ end }}`: nasty,
 		`{{ printf "%s-%s" .Values.flags .Values.eventTag }}`:                              "-a -b-" + nasty,
-		`{{ (.Values).eventTag }}`: nasty,
 	} {
 		text := "steps:\n  - cmd: img one " + expression + " {{ .Values.flags }}\n"
 		f, err := Load("task.yaml", []byte(text), values, Options{})

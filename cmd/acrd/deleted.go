@@ -80,11 +80,7 @@ was pushed again.`)
 	force := fs.Bool("force", false, "take the tag even if it names another manifest by now")
 	yes := fs.BoolP("yes", "y", false, "do not ask")
 	f.define(fs, s, false)
-	name, err := nameOf(fs, "name", args)
-	if err != nil {
-		return err
-	}
-	image, err := parseImage(name)
+	image, err := imageNamed(fs, args)
 	if err != nil {
 		return err
 	}

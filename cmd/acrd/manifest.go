@@ -86,11 +86,7 @@ func showManifest(ctx context.Context, s *session, args []string) error {
 	nameFlag(fs, "the image, REPOSITORY:TAG or REPOSITORY@DIGEST")
 	raw := fs.Bool("raw", false, "every byte as it was pushed")
 	f.define(fs, s, false)
-	name, err := nameOf(fs, "name", args)
-	if err != nil {
-		return err
-	}
-	image, err := parseImage(name)
+	image, err := imageNamed(fs, args)
 	if err != nil {
 		return err
 	}

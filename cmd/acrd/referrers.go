@@ -17,11 +17,7 @@ whose subject it is.`)
 	kind := fs.String("artifact-type", "", "only those of this type")
 	recursive := fs.Bool("recursive", false, "then also what refers to those, of any type")
 	f.define(fs, s, false)
-	name, err := nameOf(fs, "name", args)
-	if err != nil {
-		return err
-	}
-	image, err := parseImage(name)
+	image, err := imageNamed(fs, args)
 	if err != nil {
 		return err
 	}

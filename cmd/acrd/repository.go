@@ -246,6 +246,15 @@ func nameOf(fs *pflag.FlagSet, flag string, args []string) (string, error) {
 	return withoutRegistry(rest[0]), nil
 }
 
+// imageNamed is nameOf for an image, by the flag --name.
+func imageNamed(fs *pflag.FlagSet, args []string) (imageName, error) {
+	name, err := nameOf(fs, "name", args)
+	if err != nil {
+		return imageName{}, err
+	}
+	return parseImage(name)
+}
+
 // withoutRegistry takes the registry off the front of an image's name.
 func withoutRegistry(image string) string {
 	host, rest, ok := strings.Cut(strings.TrimPrefix(image, "https://"), "/")

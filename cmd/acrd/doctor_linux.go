@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -218,8 +219,11 @@ func overlay(state string) check {
 	return c
 }
 
+// trialFolder begins the names of folders in which an overlay is tried.
+const trialFolder = ".acrd-doctor-"
+
 func tryOverlay(dir string) (err error) {
-	dir, err = os.MkdirTemp(dir, ".acrd-doctor-")
+	dir, err = os.MkdirTemp(dir, trialFolder)
 	if err != nil {
 		return err
 	}
@@ -231,10 +235,30 @@ func tryOverlay(dir string) (err error) {
 		}
 	}
 	options := "lowerdir=" + at("lower") + ",upperdir=" + at("upper") + ",workdir=" + at("work")
-	if err := unix.Mount("overlay", at("merged"), "overlay", 0, options); err != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	return unix.Unmount(at("merged"), 0)
+	return inOwnMounts(func() error {
+		if err := unix.Mount("overlay", at("merged"), "overlay", 0, options); err != nil {
+			return fmt.Errorf("mount: %w", err)
+		}
+		return unix.Unmount(at("merged"), 0)
+	})
+}
+
+// inOwnMounts calls do on a thread whose mounts nobody else sees. They end with
+// it, whatever ends it.
+func inOwnMounts(do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this function
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 func seccompCheck() check {

@@ -13,8 +13,15 @@ import (
 // setAside moves the folders of runs that an earlier daemon has left out of
 // the way. Processes of that daemon's engine may go on writing there until
 // ours has ended them, so the folders cannot be removed yet; and a run that is
-// put back in the queue needs its place.
+// put back in the queue needs its place. What a start left that was cut off as
+// it looked at the host is removed at once.
 func (d *daemon) setAside() error {
+	trials, _ := filepath.Glob(d.path(trialFolder + "*"))
+	for _, dir := range trials {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove what a start has left: %w", err)
+		}
+	}
 	if _, err := mounts.DetachBelow(d.path("runs")); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -75,6 +76,10 @@ func TestKilled(t *testing.T) {
 	s.awaitEnd(time.Minute)
 	s.check()
 	s.quiet(before, 15*time.Second)
+	if s.Failed() {
+		out, _ := exec.Command("ls", "-laR", s.state+"/runs").CombinedOutput()
+		s.Logf("the folders of runs:\n%s\nthe daemon's last words:\n%s", out, s.log)
+	}
 	s.stop()
 	s.quiet(nil, 5*time.Second)
 	s.checkEvents()

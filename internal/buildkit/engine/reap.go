@@ -85,13 +85,31 @@ func (e *engine) reapContainers(ctx context.Context) (int, error) {
 		}
 	}
 	// What runc does not list, or cannot delete: a runc that was killed as it
-	// began leaves an empty folder.
+	// began leaves its folder, and may leave itself mounted in there. Such a
+	// folder is in nobody's way: what cannot be removed is tried again by the
+	// next engine.
 	left, _ := filepath.Glob(filepath.Join(runcDir, e.containerPrefix()+"*"))
-	errs := []error{os.RemoveAll(e.runtime.Dir)}
 	for _, folder := range left {
-		errs = append(errs, os.RemoveAll(folder))
+		removeBegun(ctx, folder)
 	}
-	return n + len(left), errors.Join(errs...)
+	return n + len(left), os.RemoveAll(e.runtime.Dir)
+}
+
+// removeBegun removes a folder of runc's. A runc whose engine was killed may
+// need a moment to end.
+func removeBegun(ctx context.Context, folder string) {
+	const tries, pause = 20, 50 * time.Millisecond
+	for range tries {
+		_, err := mounts.DetachBelow(folder)
+		if err = errors.Join(err, os.RemoveAll(folder)); err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // reapFolders deletes the folders of runs and containers that are gone.

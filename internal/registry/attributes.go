@@ -25,12 +25,9 @@ import (
 type attributes struct{ root *os.Root }
 
 func openAttributes(dir string) (*attributes, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open attributes: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := openFolder(dir, "attributes")
 	if err != nil {
-		return nil, fmt.Errorf("open attributes: %w", err)
+		return nil, err
 	}
 	return &attributes{root}, nil
 }
@@ -67,14 +64,7 @@ func (x *attributes) set(thing string, a acr.Attributes) error {
 	if a == acr.Unlocked() {
 		return x.forget(thing)
 	}
-	b, err := json.Marshal(a)
-	if err != nil {
-		return fmt.Errorf("set attributes: %w", err)
-	}
-	if err := x.root.MkdirAll(path.Dir(thing), 0o700); err != nil {
-		return fmt.Errorf("set attributes: %w", err)
-	}
-	if err := replaceFile(x.root, thing, b); err != nil {
+	if err := putJSON(x.root, thing, a); err != nil {
 		return fmt.Errorf("set attributes: %w", err)
 	}
 	return nil

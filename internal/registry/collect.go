@@ -138,23 +138,12 @@ func (c *collection) sweepLinks(ctx context.Context, name string) error {
 
 // sweepFolders removes those that links were removed from by distribution.
 func (c *collection) sweepFolders(dir string) error {
-	algorithms, err := readDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, a := range algorithms {
-		all, err := readDir(filepath.Join(dir, a.Name()))
-		if err != nil {
-			return err
-		}
-		for _, e := range all {
-			d := digest.NewDigestFromEncoded(digest.Algorithm(a.Name()), e.Name())
-			_ = c.pins.unheld(d, func() error {
-				return os.Remove(filepath.Join(dir, a.Name(), e.Name())) // only if nothing is in it
-			})
-		}
-	}
-	return nil
+	return digests(dir, func(d digest.Digest, folder string) error {
+		_ = c.pins.unheld(d, func() error {
+			return os.Remove(folder) // only if nothing is in it
+		})
+		return nil
+	})
 }
 
 // sweepBlobs removes the blobs that no repository needs.

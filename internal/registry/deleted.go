@@ -28,12 +28,9 @@ import (
 type trash struct{ root *os.Root }
 
 func openTrash(dir string) (*trash, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open deleted: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := openFolder(dir, "deleted")
 	if err != nil {
-		return nil, fmt.Errorf("open deleted: %w", err)
+		return nil, err
 	}
 	return &trash{root}, nil
 }
@@ -50,14 +47,7 @@ func trashedTag(name, tag string, d digest.Digest) string {
 
 // put remembers a manifest, or a tag of one.
 func (x *trash) put(file string, entry any) error {
-	b, err := json.Marshal(entry)
-	if err != nil {
-		return fmt.Errorf("remember deleted: %w", err)
-	}
-	if err := x.root.MkdirAll(path.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("remember deleted: %w", err)
-	}
-	if err := replaceFile(x.root, file, b); err != nil {
+	if err := putJSON(x.root, file, entry); err != nil {
 		return fmt.Errorf("remember deleted: %w", err)
 	}
 	return nil

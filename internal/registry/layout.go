@@ -125,6 +125,24 @@ func (l layout) walk(name string, yield func(string) bool) (bool, error) {
 // algorithms, and with the link's file. Distribution removes links, and leaves
 // their folders.
 func links(dir string, yield func(d digest.Digest, link os.FileInfo) error) error {
+	return digests(dir, func(d digest.Digest, file string) error {
+		if d.Validate() != nil {
+			return nil // nothing of ours
+		}
+		info, err := os.Stat(filepath.Join(file, "link"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return yield(d, info)
+	})
+}
+
+// digests calls yield with the name and the path of each file or folder in a
+// folder of algorithms. Not every name need be a digest.
+func digests(dir string, yield func(d digest.Digest, file string) error) error {
 	algorithms, err := readDir(dir)
 	if err != nil {
 		return err
@@ -136,17 +154,7 @@ func links(dir string, yield func(d digest.Digest, link os.FileInfo) error) erro
 		}
 		for _, e := range all {
 			d := digest.NewDigestFromEncoded(digest.Algorithm(a.Name()), e.Name())
-			if d.Validate() != nil {
-				continue // nothing of ours
-			}
-			info, err := os.Stat(filepath.Join(dir, a.Name(), e.Name(), "link"))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := yield(d, info); err != nil {
+			if err := yield(d, filepath.Join(dir, a.Name(), e.Name())); err != nil {
 				return err
 			}
 		}

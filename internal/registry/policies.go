@@ -55,11 +55,7 @@ func (r *Registry) ChangePolicies(change func(*acr.Policies) error) (acr.Policie
 	if err := change(&now); err != nil {
 		return p.now, err
 	}
-	b, err := json.Marshal(now)
-	if err != nil {
-		return p.now, fmt.Errorf("change policies: %w", err)
-	}
-	if err := replaceFile(p.dir, policiesFile, b); err != nil {
+	if err := putJSON(p.dir, policiesFile, now); err != nil {
 		return p.now, fmt.Errorf("change policies: %w", err)
 	}
 	p.now = now

@@ -33,12 +33,9 @@ type entry struct {
 
 // openReferrers opens the index in dir, which it makes if it is missing.
 func openReferrers(dir string) (*referrers, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open referrers: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := openFolder(dir, "referrers")
 	if err != nil {
-		return nil, fmt.Errorf("open referrers: %w", err)
+		return nil, err
 	}
 	return &referrers{root}, nil
 }
@@ -47,15 +44,7 @@ func (x *referrers) close() error { return x.root.Close() }
 
 // add says that d names subject. Doing so again changes nothing.
 func (x *referrers) add(repo string, subject digest.Digest, d v1.Descriptor) error {
-	body, err := json.Marshal(d)
-	if err != nil {
-		return fmt.Errorf("add referrer %s: %w", d.Digest, err)
-	}
-	dir := subjectDir(repo, subject)
-	if err := x.root.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("add referrer %s: %w", d.Digest, err)
-	}
-	if err := replaceFile(x.root, path.Join(dir, entryName(d.Digest)), body); err != nil {
+	if err := putJSON(x.root, path.Join(subjectDir(repo, subject), entryName(d.Digest)), d); err != nil {
 		return fmt.Errorf("add referrer %s: %w", d.Digest, err)
 	}
 	return nil
@@ -110,27 +99,6 @@ func (x *referrers) read(name string) (entry, error) {
 		return entry{}, fmt.Errorf("read referrer %s: %w", name, err)
 	}
 	return entry{d.Digest, d.ArtifactType, body}, nil
-}
-
-// replaceFile writes a file as a whole or not at all.
-func replaceFile(root *os.Root, name string, body []byte) error {
-	tmp := name + ".tmp"
-	f, err := root.Create(tmp)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := root.Rename(tmp, name); err != nil {
-		return err
-	}
-	dir, err := root.Open(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func subjectDir(repo string, subject digest.Digest) string {

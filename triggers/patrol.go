@@ -90,8 +90,9 @@ func (p *patrol) sync(ctx context.Context) error {
 		}
 	}
 	var fresh []string // what is new in them is to be known before it moves
+	blind := map[string]bool{}
 	for id, r := range repos {
-		if first := p.firstLook(r); p.repos[id] != nil && (first || !slices.Equal(p.repos[id].refs, r.refs)) {
+		if first := p.firstLook(r, blind); p.repos[id] != nil && (first || !slices.Equal(p.repos[id].refs, r.refs)) {
 			fresh = append(fresh, id)
 		}
 		if err := p.watch(ctx, id, r); err != nil {
@@ -108,7 +109,7 @@ func (p *patrol) sync(ctx context.Context) error {
 			delete(p.suspended, id)
 		}
 	}
-	p.repos, p.byTrigger, p.version = repos, byTrigger, version
+	p.repos, p.byTrigger, p.version, p.blind = repos, byTrigger, version, blind
 	for _, id := range fresh {
 		p.ask(ctx, id)
 	}
@@ -116,13 +117,14 @@ func (p *patrol) sync(ctx context.Context) error {
 }
 
 // firstLook says that a repository is to be looked at for somebody who does not
-// know what was there, and has not asked before.
-func (p *patrol) firstLook(r *repository) bool {
+// know what was there, and has not asked before. All of those it adds to blind.
+func (p *patrol) firstLook(r *repository, blind map[string]bool) bool {
 	first := false
 	for i := range r.wants {
 		for _, b := range r.wants[i].begun {
-			if !b.Seen && !p.blind[b.id] {
-				p.blind[b.id], first = true, true
+			if !b.Seen {
+				first = first || !p.blind[b.id]
+				blind[b.id] = true
 			}
 		}
 	}

@@ -31,6 +31,7 @@ const cleanUpTimeout = 20 * time.Second
 func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 	ctx, untrack := r.track(life, run)
 	defer untrack()
+	defer r.tidy(life, run.ID)
 	ctx, stop := context.WithTimeoutCause(ctx, run.Request.Timeout, ErrTimeout)
 	defer stop()
 	t, log := r.openLog(run)
@@ -70,7 +71,6 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
 	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)
-	r.tidy(life, run.ID)
 }
 
 // openLog goes on with the run's log. A run is carried out without one if it

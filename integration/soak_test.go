@@ -93,6 +93,28 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledFolders kills a daemon as its steps start, when runc makes the
+// paths of a container: the folders of its runs are gone all the same.
+func TestKilledFolders(t *testing.T) {
+	need(t)
+	s := startSoak(t)
+	for _, kind := range soakKinds {
+		s.submit(t.Context(), kind, s.clients[0])
+	}
+	s.awaitEnd(time.Minute)
+	before := s.idle()
+	for range 16 {
+		for range 4 {
+			s.submit(t.Context(), "cmd", s.clients[0])
+		}
+		time.Sleep(rand.N(150 * time.Millisecond))
+		s.kill()
+		s.restart()
+		s.awaitEnd(time.Minute)
+		s.quiet(before, 15*time.Second)
+	}
+}
+
 func startSoak(t *testing.T) *soak {
 	s := &soak{
 		daemon: &daemon{TB: t, state: shortDir(t)}, counts: t.TempDir(),

@@ -149,6 +149,9 @@ func (d *daemon) openState(context.Context) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &usageError{fmt.Sprintf("another acrd is using the state folder %s: stop it, or choose another with --state", d.state)}
 	}
+	if err := d.removeTrials(); err != nil {
+		return err
+	}
 	return d.setAside()
 }
 
@@ -338,6 +341,9 @@ func (d *daemon) serve(ctx context.Context) error {
 			return &hostError{err}
 		}
 		return &hostError{fmt.Errorf("%w\nRun 'acrd doctor' to see what this host lacks", err)}
+	}
+	if err := d.setAside(); err != nil {
+		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, s := range []struct {

@@ -10,18 +10,25 @@ import (
 	"acrd/internal/mounts"
 )
 
-// setAside moves the folders of runs that an earlier daemon has left out of
-// the way. Processes of that daemon's engine may go on writing there until
-// ours has ended them, so the folders cannot be removed yet; and a run that is
-// put back in the queue needs its place. What a start left that was cut off as
-// it looked at the host is removed at once.
-func (d *daemon) setAside() error {
+// removeTrials removes what a start left that was cut off as it looked at the
+// host.
+func (d *daemon) removeTrials() error {
 	trials, _ := filepath.Glob(d.path(trialFolder + "*"))
 	for _, dir := range trials {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove what a start has left: %w", err)
 		}
 	}
+	return nil
+}
+
+// setAside moves the folders of runs that an earlier daemon has left out of
+// the way: those may be large, and neither the engine's start nor ours waits
+// for their end. Processes of that daemon's engine may go on writing there
+// until ours has ended them. Until then, too, a runc that is dying may make
+// the path of its container anew, so this is done once more when the engine is
+// ready and no run has begun.
+func (d *daemon) setAside() error {
 	if _, err := mounts.DetachBelow(d.path("runs")); err != nil {
 		return err
 	}

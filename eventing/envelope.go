@@ -46,42 +46,49 @@ func EncodeBatch(d Delivery) (body []byte, contentType string, err error) {
 	if d.Schema == WebhookSchema || len(d.Events) == 0 {
 		return nil, "", errors.New("encode delivery: not one event")
 	}
-	body = []byte{'['}
+	o := newObject(d.Events)
+	o = append(o, '[')
 	for i, a := range d.Events {
-		one, err := Encode(d, a)
-		if err != nil {
+		if i > 0 {
+			o = append(o, ',')
+		}
+		if err := o.event(d, a); err != nil {
 			return nil, "", err
 		}
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, one...)
 	}
-	body = append(body, ']')
+	o = append(o, ']')
 	if d.Schema == CloudEvents10 {
-		return body, CloudEventBatchType, nil
+		return o, CloudEventBatchType, nil
 	}
-	return body, EventGridType, nil
+	return o, EventGridType, nil
 }
 
 // Encode is one event of d as a JSON object.
 func Encode(d Delivery, a Attempted) ([]byte, error) {
-	switch d.Schema {
-	case CloudEvents10:
-		return encodeCloudEvent(d.Registry, a)
-	case WebhookSchema:
+	if d.Schema == WebhookSchema {
 		return webhookBody(a.Event, d.Tags)
 	}
-	return encodeEventGrid(d.Registry, a), nil
+	o := newObject([]Attempted{a})
+	err := o.event(d, a)
+	return o, err
 }
 
-func encodeEventGrid(registry string, a Attempted) []byte {
-	o := newObject(a.Event)
+// event adds an event in one of the schemas that have an envelope.
+func (o *object) event(d Delivery, a Attempted) error {
+	if d.Schema == CloudEvents10 {
+		return o.cloudEvent(d.Registry, a)
+	}
+	o.eventGrid(d.Registry, a)
+	return nil
+}
+
+func (o *object) eventGrid(registry string, a Attempted) {
+	o.begin()
 	o.text("id", a.ID)
 	o.text("topic", Topic(registry, a.Topic))
 	o.text("subject", a.Subject)
 	o.text("eventType", a.Type)
-	o.text("eventTime", azureTime(a.Time))
+	o.time("eventTime", a.Time)
 	o.raw("data", a.Data)
 	if a.DataVersion == "" {
 		a.DataVersion = "1.0"
@@ -92,39 +99,38 @@ func encodeEventGrid(registry string, a Attempted) []byte {
 		o.text("deadLetterReason", string(d.Reason))
 		o.raw("deliveryAttempts", strconv.AppendInt(nil, int64(d.Attempts), 10))
 		o.text("lastDeliveryOutcome", string(d.Outcome))
-		o.text("publishTime", azureTime(d.Published))
+		o.time("publishTime", d.Published)
 		if !d.Tried.IsZero() {
-			o.text("lastDeliveryAttemptTime", azureTime(d.Tried))
+			o.time("lastDeliveryAttemptTime", d.Tried)
 		}
 	}
-	return o.end()
+	o.end()
 }
 
-func encodeCloudEvent(registry string, a Attempted) ([]byte, error) {
-	o := newObject(a.Event)
+func (o *object) cloudEvent(registry string, a Attempted) error {
+	o.begin()
 	o.text("id", a.ID)
 	o.text("source", Topic(registry, a.Topic))
 	o.text("subject", a.Subject)
 	o.text("type", a.Type)
-	o.text("time", azureTime(a.Time))
+	o.time("time", a.Time)
 	o.text("specversion", "1.0")
 	if err := o.extensions(a.Extensions); err != nil {
-		return nil, err
+		return err
 	}
 	if d := a.Dead; d != nil {
 		o.text("deadletterreason", string(d.Reason))
 		o.raw("deliveryattempts", strconv.AppendInt(nil, int64(d.Attempts), 10))
 		o.text("lastdeliveryoutcome", string(d.Outcome))
-		o.text("publishtime", azureTime(d.Published))
+		o.time("publishtime", d.Published)
 		if !d.Tried.IsZero() {
-			o.text("lastdeliveryattempttime", azureTime(d.Tried))
+			o.time("lastdeliveryattempttime", d.Tried)
 		}
 	}
 	o.raw("data", a.Data)
-	return o.end(), nil
+	o.end()
+	return nil
 }
-
-func azureTime(t time.Time) string { return t.UTC().Format(timeLayout) }
 
 // webhookBody is what ACR's webhooks tell of e: its data alone, without what
 // only Event Grid tells.
@@ -142,21 +148,34 @@ func webhookBody(e Event, tags bool) ([]byte, error) {
 	return plainJSON(d)
 }
 
-// An object is a JSON object that is being written.
+// An object is JSON that is being written: objects, and what is around them.
 type object []byte
 
-func newObject(e Event) *object {
-	o := make(object, 0, 512+len(e.Data))
-	o = append(o, '{')
-	return &o
+// newObject has room for events.
+func newObject(events []Attempted) object {
+	size := 2
+	for i := range events {
+		size += weight(&events[i].Event) + len(events[i].Extensions)
+	}
+	return make(object, 0, size)
 }
 
+func (o *object) begin() { *o = append(*o, '{') }
+func (o *object) end()   { *o = append(*o, '}') }
+
 func (o *object) key(name string) {
-	if len(*o) > 1 {
+	if last := (*o)[len(*o)-1]; last != '{' {
 		*o = append(*o, ',')
 	}
 	o.quote(name)
 	*o = append(*o, ':')
+}
+
+func (o *object) time(name string, t time.Time) {
+	o.key(name)
+	*o = append(*o, '"')
+	*o = t.UTC().AppendFormat(*o, timeLayout)
+	*o = append(*o, '"')
 }
 
 func (o *object) text(name, value string) {
@@ -207,8 +226,6 @@ func (o *object) extensions(b json.RawMessage) error {
 	}
 	return nil
 }
-
-func (o *object) end() []byte { return append(*o, '}') }
 
 // plainJSON is v without escapes that only HTML needs.
 func plainJSON(v any) ([]byte, error) {

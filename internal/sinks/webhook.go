@@ -126,9 +126,12 @@ func (w *WebHook) Deliver(ctx context.Context, d eventing.Delivery) (*eventing.E
 		return x, failure
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, answerRead)) // the status has said it
+	answer := io.LimitReader(resp.Body, answerRead) // whatever it says: the status has said it
 	if x != nil {
-		tellAnswer(x, resp, answer)
+		text, _ := io.ReadAll(answer)
+		tellAnswer(x, resp, text)
+	} else {
+		_, _ = io.Copy(io.Discard, answer)
 	}
 	if failure := judgeStatus(resp, time.Now()); failure != nil {
 		return x, failure
@@ -146,10 +149,11 @@ func (w *WebHook) request(ctx context.Context, d eventing.Delivery) (*http.Reque
 	if err != nil {
 		return nil, nil, failedAs(eventing.BadRequest, "encode", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, invalid(errors.New("the destination's URL cannot be used"))
+		return nil, nil, invalid(err)
 	}
+	req.URL = w.url // it is parsed already
 	h := req.Header
 	h.Set("Content-Type", contentType)
 	h.Set("User-Agent", "acrd")

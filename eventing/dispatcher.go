@@ -360,7 +360,7 @@ func (s *serving) start(r *Subscriber) *queue {
 	ctx, cancel := context.WithCancelCause(s.delivering)
 	q := &queue{
 		serving: s, sub: r, cancel: cancel, wake: make(chan struct{}, 1), changed: make(chan *Subscriber, 1), quit: make(chan struct{}),
-		results: make(chan result), settled: make(chan settled, 2*maxUnsettled), letters: make(chan struct{}, 1),
+		jobs: make(chan job), results: make(chan result, 1), settled: make(chan settled, 2*maxUnsettled), letters: make(chan struct{}, 1),
 		offer: offer{bell: make(chan struct{}, 1)},
 	}
 	q.current.Store(r)

@@ -41,6 +41,9 @@ func (q *queue) finish(r result) {
 	}
 	if q.inFlight == 0 {
 		q.closeReplaced()
+		if len(q.window.ready) == 0 {
+			q.dismiss()
+		}
 	}
 	q.settle(st, r.batch, recovered)
 }
@@ -133,7 +136,7 @@ const tellEvery = 10 * time.Second
 
 // remember adds the attempt to the history.
 func (q *queue) remember(st *Settlement, r result, failure *DeliveryError, next, now time.Time) {
-	if r.quiet {
+	if r.d.Quiet {
 		return
 	}
 	a := Attempt{

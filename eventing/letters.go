@@ -153,8 +153,6 @@ func (w *lettersWriter) deliver(ctx context.Context, to Destination, d Delivery)
 	}
 	sink, ended := w.sink, make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
-		defer cancel()
 		_, err := sink.Deliver(ctx, d)
 		ended <- err
 	}()

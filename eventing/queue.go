@@ -3,7 +3,6 @@ package eventing
 import (
 	"cmp"
 	"context"
-	"errors"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -19,7 +18,8 @@ type queue struct {
 	quit    chan struct{}           // closed by end
 	ending  bool                    // the dispatcher's: quit is closed
 	over    atomic.Bool             // nothing is under way any more
-	results chan result             // deliveries
+	jobs    chan job                // to those who deliver
+	results chan result             // of those
 	settled chan settled            // the settler
 	current atomic.Pointer[Subscriber]
 	lost    atomic.Bool // somebody else has the queue
@@ -35,6 +35,7 @@ type queue struct {
 	sample    sampler
 	window    *window
 	inFlight  int
+	hands     int // goroutines that read jobs
 	unsettled int
 	lanesRead bool
 	stale     bool      // there may be rows that were not read
@@ -47,15 +48,6 @@ type queue struct {
 	told      time.Time // when the log was told of dead letters
 	untold    int       // how many have come since
 	pace      pace
-}
-
-type result struct {
-	batch    []*item
-	exchange *Exchange
-	err      error
-	began    time.Time
-	quiet    bool // it is not remembered
-	cut      bool // the queue ended before it was answered
 }
 
 type settled struct {
@@ -94,6 +86,7 @@ func (q *queue) change(r *Subscriber) {
 func (q *queue) serve(ctx context.Context) {
 	defer q.cancel(nil)
 	defer q.closeSinks()
+	defer q.dismiss()
 	quit, timer := q.quit, time.NewTimer(0)
 	defer timer.Stop()
 	for quit != nil || q.inFlight+q.unsettled > 0 {
@@ -290,40 +283,6 @@ func (q *queue) most() int {
 	return cmp.Or(q.sub.InFlight, DefaultInFlight)
 }
 
-// deliverPatience bounds one delivery, whatever a sink does.
-const deliverPatience = time.Minute
-
-func (q *queue) deliver(ctx context.Context, batch []*item) {
-	q.inFlight++
-	d := Delivery{
-		Subscription: q.sub.Name, Schema: q.sub.Schema, Registry: q.Registry, Events: make([]Attempted, len(batch)),
-		Quiet: !q.sample.take(time.Now()), Tags: q.sub.Hook != nil && q.sub.Hook.TagsOnDelete,
-	}
-	for i, it := range batch {
-		d.Events[i] = Attempted{Event: it.event.Event, Count: it.Attempts}
-		if i == 0 || !q.sub.Destination.Type.isHTTP() { // one request has one set of headers
-			d.Events[i].Attributes = q.sub.values(&it.event.Event, q.Registry)
-		}
-	}
-	sink, began := q.sink, time.Now()
-	go func() {
-		patient, cancel := context.WithTimeoutCause(ctx, deliverPatience, context.DeadlineExceeded)
-		defer cancel()
-		exchange, err := sink.Deliver(patient, d)
-		select {
-		case q.results <- result{batch, exchange, err, began, d.Quiet, cutOff(ctx, err)}:
-		case <-q.abandoned:
-		}
-	}()
-}
-
-// cutOff says that a delivery failed because its queue has ended, and not by an
-// answer. That of an HTTP endpoint is one, whenever it came.
-func cutOff(ctx context.Context, err error) bool {
-	e, ok := errors.AsType[*DeliveryError](err)
-	return err != nil && ctx.Err() != nil && (!ok || e.Status == 0)
-}
-
 // wait is how long nothing can begin, unless something happens.
 func (q *queue) wait(now time.Time) time.Duration {
 	wait := longest
@@ -362,18 +321,4 @@ func (q *queue) wait(now time.Time) time.Duration {
 		}
 	}
 	return wait
-}
-
-// asDeliveryError gives every failure an outcome.
-func asDeliveryError(err error) *DeliveryError {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*DeliveryError](err); ok {
-		return e
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &DeliveryError{Outcome: TimedOut, Err: err}
-	}
-	return &DeliveryError{Outcome: Aborted, Err: err}
 }

@@ -7,8 +7,9 @@ import (
 
 // A Sink passes events on to one destination. It is safe for concurrent use.
 type Sink interface {
-	// Deliver returns when the receiver has all of d for good, or none. It does
-	// not try again by itself. An error is a *DeliveryError. The exchange is for
+	// Deliver returns when the receiver has all of d for good, or none, or has
+	// not said so in half a minute. It does not try again by itself. An error
+	// is a *DeliveryError. The exchange is for
 	// the history, without secrets, and may be nil.
 	Deliver(ctx context.Context, d Delivery) (*Exchange, error)
 	// Close lets go of connections.

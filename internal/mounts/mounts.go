@@ -40,33 +40,39 @@ func DetachBelow(dirs ...string) (int, error) {
 	return len(all), errors.Join(errs...)
 }
 
+// Upper is the folder that takes what is written into the overlay at path, or
+// empty if there is none.
+func Upper(path string) (dir string) {
+	_ = each(func(fields []string) {
+		if unescape(fields[4]) != path {
+			return
+		}
+		dir = "" // a newer mount hides an older one
+		for option := range strings.SplitSeq(fields[len(fields)-1], ",") {
+			if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
+				dir = unescape(upper)
+			}
+		}
+	})
+	return dir
+}
+
 // below lists the mount points at or below dirs, newest first.
 func below(dirs []string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
-	}
-	defer f.Close()
 	type mounted struct {
 		id   int
 		path string
 	}
 	var found []mounted
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20) // an overlay of many layers has a long line
-	for s.Scan() {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 5 {
-			continue
-		}
+	err := each(func(fields []string) {
 		path := unescape(fields[4])
 		if slices.ContainsFunc(dirs, func(d string) bool { return path == d || strings.HasPrefix(path, d+"/") }) {
 			id, _ := strconv.Atoi(fields[0])
 			found = append(found, mounted{id, path})
 		}
-	}
-	if err := s.Err(); err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(found, func(a, b mounted) int { return cmp.Compare(b.id, a.id) })
 	paths := make([]string, len(found))
@@ -74,6 +80,27 @@ func below(dirs []string) ([]string, error) {
 		paths[i] = m.path
 	}
 	return paths, nil
+}
+
+// each reads the fields of each mount of this process, as
+// proc_pid_mountinfo(5) has them.
+func each(do func(fields []string)) error {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20) // an overlay of many layers has a long line
+	for s.Scan() {
+		if fields := strings.Fields(s.Text()); len(fields) >= 5 {
+			do(fields)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	return nil
 }
 
 // unescape undoes the octal escapes of mountinfo.

@@ -41,3 +41,26 @@ func TestDetachBelow(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 }
+
+func TestUpper(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := filepath.Join(t.TempDir(), "a b")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"lower", "upper", "work", "root", "plain"} {
+		if err := os.MkdirAll(at(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := "lowerdir=" + at("lower") + ",upperdir=" + at("upper") + ",workdir=" + at("work")
+	if err := unix.Mount("overlay", at("root"), "overlay", 0, options); err != nil {
+		t.Skip("no overlays here: ", err)
+	}
+	t.Cleanup(func() { _ = Detach(at("root")) })
+	for path, want := range map[string]string{at("root"): at("upper"), at("plain"): "", at("root") + "/below": ""} {
+		if got := Upper(path); got != want {
+			t.Errorf("Upper(%q) = %q, want %q", path, got, want)
+		}
+	}
+}

@@ -15,11 +15,13 @@ import (
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	need(t)
-	d := start(t, "--run-memory", "96m", "--run-pids", "60")
+	d := start(t, "--run-memory", "96m", "--run-pids", "60", "--run-disk", "64m", "--run-files", "3000")
 	d.base()
 	const (
 		image = "REGISTRY/base/busybox:1"
 		eat   = `x=x; while true; do x=$x$x; done`
+		fill  = `i=0; while true; do dd if=/dev/zero of=/tmp/$i bs=1M count=4 2>/dev/null; i=$((i+1)); done`
+		touch = `i=0; while true; do true >/tmp/$i; i=$((i+1)); done`
 		fork  = `for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done; done; wait`
 	)
 	step := func(words string) map[string]string {
@@ -40,6 +42,14 @@ func TestLimits(t *testing.T) {
 		{"processes of the step", step("--pids-limit 8 " + image + " sh -c '" + fork + "'"), []string{"run", "."}, "too many processes"},
 		{"memory of RUN", map[string]string{"Dockerfile": "FROM " + image + "\nRUN " + eat + "\n"}, []string{"build", "--no-push", "."}, "out of memory (limit 96 MiB)"},
 		{"processes of RUN", map[string]string{"Dockerfile": "FROM " + image + "\nRUN " + fork + "\n"}, []string{"build", "--no-push", "."}, "too many processes (limit 60)"},
+		{"disk of the run", step(image + " sh -c '" + fill + "'"), []string{"run", "."}, "exit status 137: out of disk space (limit 64 MiB)"},
+		{"disk of the workspace", step(image + " sh -c '" + strings.ReplaceAll(fill, "/tmp", "/workspace") + "'"), []string{"run", "."}, "exit status 137: out of disk space (limit 64 MiB)"},
+		{"files of the run", step(image + " sh -c '" + touch + "'"), []string{"run", "."}, "exit status 137: too many files (limit 3000)"},
+		{"disk of RUN", map[string]string{"Dockerfile": "FROM " + image + "\nRUN mkdir -p /tmp; " + fill + "\n"}, []string{"build", "--no-push", "."}, "out of disk space (limit 64 MiB)"},
+		{"disk of RUN from scratch", map[string]string{"Dockerfile": "FROM " + image + " AS b\nFROM scratch\nCOPY --from=b / /\nRUN mkdir -p /tmp; " + fill + "\n"}, []string{"build", "--no-push", "."}, "out of disk space (limit 64 MiB)"},
+		{"cache of RUN", map[string]string{"Dockerfile": "FROM " + image + "\nRUN --mount=type=cache,target=/tmp " + fill + "\n"}, []string{"build", "--no-push", "."}, "out of disk space (limit 64 MiB)"},
+		{"cache of RUN, which was full", map[string]string{"Dockerfile": "FROM " + image + "\nRUN --mount=type=cache,target=/tmp " + fill + "\n"}, []string{"build", "--no-push", "."}, "out of disk space (limit 64 MiB)"},
+		{"files of RUN", map[string]string{"Dockerfile": "FROM " + image + "\nRUN mkdir -p /tmp; " + touch + "\n"}, []string{"build", "--no-push", "."}, "too many files (limit 3000)"},
 		{"none", step(image + " sh -c 'kill -9 $$; sh -c \"kill -9 \\$\\$\"; exit $?'"), []string{"run", "."}, "exit status 137\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -55,6 +55,7 @@ type daemonOptions struct {
 	subnets               string
 	cache                 control.Cache
 	limits                control.Limits
+	disk                  control.Disk
 	plainHTTP             []string
 	tokenServers          realm.Pairs // beside the registries themselves
 	allowPrivate          []string    // private destinations of events, HOST:PORT
@@ -289,7 +290,7 @@ func (d *daemon) openEngine() {
 		Config: control.Config{
 			Dir: d.path("engine"), Instance: hex.EncodeToString(sum[:])[:5], Subnets: d.subnets,
 			PlainHTTP: append([]string{d.host()}, d.plainHTTP...),
-			Own:       d.own(), Cache: d.cache, Run: d.limits, Debug: d.debug,
+			Own:       d.own(), Cache: d.cache, Run: d.limits, Disk: d.disk, Debug: d.debug,
 		},
 		RegistrySocket: d.path("registry.sock"),
 		Registries:     d.registries(),

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"acrd/internal/api"
+
+	"github.com/spf13/pflag"
 )
 
 // startLocal runs the daemon in this process, for the length of one command:
@@ -22,16 +24,17 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	if err := checkHost(ctx, state, true); err != nil {
 		return nil, err
 	}
-	limits := limitValues{memory: "4g", pids: 4096}
+	defaults := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	limits, cache := limitFlags(defaults), cacheFlags(defaults)
 	o := daemonOptions{
 		identity: identity{id: api.ResourceID, location: api.Location},
 		state:    state, listen: orDefault(listen, defaultListen), slots: defaultSlots(),
 		log: slog.New(slog.NewTextHandler(io.Writer(s.stderr), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-	if o.limits, err = limits.read(); err != nil {
+	if o.limits, o.disk, err = limits.read(state); err != nil {
 		return nil, err
 	}
-	if o.cache, err = (&cacheValues{}).read(state); err != nil {
+	if o.cache, err = cache.read(state); err != nil {
 		return nil, err
 	}
 	secretSources := secretValues{provider: s.getenv("ACRD_SECRETS"), file: s.getenv("ACRD_SECRETS_ALIASES")}

@@ -83,7 +83,7 @@ func (v *serveValues) read(fs *pflag.FlagSet) (daemonOptions, error) {
 		faults[1] = &usageError{"--tls-cert and --tls-key belong together"}
 	}
 	o.secrets, faults[2] = v.secrets.read()
-	o.limits, faults[3] = v.limits.read()
+	o.limits, o.disk, faults[3] = v.limits.read(o.state)
 	o.ssh, faults[4] = v.ssh.read()
 	o.cache, faults[5] = v.cache.read(o.state)
 	faults[6], faults[7] = v.records.read(), v.identity.check()
@@ -108,9 +108,9 @@ func orDefault(s, fallback string) string {
 
 // limitValues are the flags for what a run may use.
 type limitValues struct {
-	memory string
-	pids   int64
-	cpus   float64
+	memory, disk string
+	pids, files  int64
+	cpus         float64
 }
 
 func limitFlags(fs *pflag.FlagSet) *limitValues {
@@ -118,15 +118,25 @@ func limitFlags(fs *pflag.FlagSet) *limitValues {
 	fs.StringVar(&v.memory, "run-memory", "4g", "memory that the commands of one run, or one RUN of a build, may use; 0 is no limit")
 	fs.Int64Var(&v.pids, "run-pids", 4096, "processes that they may have; 0 is no limit")
 	fs.Float64Var(&v.cpus, "run-cpus", 0, "processors that they may use; 0 is no limit")
+	fs.StringVar(&v.disk, "run-disk", "", "what they may write to the disk; 0 is no limit (default half of the disk, at most 50g)")
+	fs.Int64Var(&v.files, "run-files", 2_000_000, "files that they may write; 0 is no limit")
 	return v
 }
 
-func (v *limitValues) read() (control.Limits, error) {
+// read takes a share of the disk for what is not given.
+func (v *limitValues) read(state string) (control.Limits, control.Disk, error) {
 	memory, err := parseBytes(v.memory)
 	if err != nil {
-		return control.Limits{}, &usageError{"--run-memory: " + err.Error()}
+		err = &usageError{"--run-memory: " + err.Error()}
 	}
-	return control.Limits{Memory: memory, PIDs: v.pids, CPUs: v.cpus}, nil
+	disk := control.Disk{Bytes: min(diskSize(state)/2, 50<<30), Files: v.files}
+	if v.disk != "" {
+		var e error
+		if disk.Bytes, e = parseBytes(v.disk); e != nil {
+			err = errors.Join(err, &usageError{"--run-disk: " + e.Error()})
+		}
+	}
+	return control.Limits{Memory: memory, PIDs: v.pids, CPUs: v.cpus}, disk, err
 }
 
 // cacheValues are the flags for how large the build cache may be.
@@ -180,7 +190,7 @@ func diskSize(path string) int64 {
 
 // ownEngineFlags are about the engine that is built in: another BuildKit has
 // its own limits and its own cache.
-var ownEngineFlags = []string{"subnets", "run-memory", "run-pids", "run-cpus", "cache-max", "cache-min-free", "cache-reserved"}
+var ownEngineFlags = []string{"subnets", "run-memory", "run-pids", "run-cpus", "run-disk", "run-files", "cache-max", "cache-min-free", "cache-reserved"}
 
 // checkRemote refuses an address that no BuildKit can have, and flags that
 // would mean nothing with a remote one.

@@ -35,6 +35,8 @@ type Config struct {
 	// Run bounds what the commands of one run may use together, and what
 	// one RUN of a Dockerfile may.
 	Run Limits
+	// Disk bounds, likewise, what they may write.
+	Disk Disk
 	// Debug asks for BuildKit's debug log.
 	Debug bool
 }
@@ -75,6 +77,12 @@ type Limits struct {
 	Memory int64 // bytes
 	PIDs   int64
 	CPUs   float64
+}
+
+// Disk bounds what is written to the disk; zero means no limit.
+type Disk struct {
+	Bytes int64
+	Files int64 // folders and links count
 }
 
 // OpenRun readies a place for the steps of a run. It must come before any

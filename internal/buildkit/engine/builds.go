@@ -60,10 +60,18 @@ func (b *buildExecutor) Run(ctx context.Context, id string, root executor.Mount,
 	if err := groups.Create(group, container.Limits(b.e.config.Run)); err != nil {
 		return nil, err
 	}
-	rec, err := b.run(ctx, group, func(ctx context.Context) (resourcestypes.Recorder, error) {
+	var record diskRecord
+	root, mounts = record.listen(root, true), slices.Clone(mounts)
+	for i, m := range mounts {
+		mounts[i] = record.listen(m, false)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := diskWatch{limit: b.e.config.Disk, dirs: record.written, over: cancel}
+	rec, err := b.run(ctx, group, &watch, func(ctx context.Context) (resourcestypes.Recorder, error) {
 		return b.Executor.Run(ctx, id, root, mounts, p, started)
 	})
-	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok {
+	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok && context.Cause(ctx) == nil {
 		switch {
 		case exit.ExitCode == 137 && groups.HitMemoryLimit(group):
 			err = fmt.Errorf("out of memory (limit %d MiB): %w", b.e.config.Run.Memory>>20, err)
@@ -89,10 +97,11 @@ const killEvery = 20 * time.Millisecond
 // ctx has ended. BuildKit would ask runc once: a runc that has started the
 // container, and has not written that down yet, knows of none, and then
 // BuildKit kills runc and leaves the container running.
-func (b *buildExecutor) run(ctx context.Context, group string, do func(context.Context) (resourcestypes.Recorder, error)) (resourcestypes.Recorder, error) {
+func (b *buildExecutor) run(ctx context.Context, group string, watch *diskWatch, do func(context.Context) (resourcestypes.Recorder, error)) (resourcestypes.Recorder, error) {
 	ended := make(chan struct{})
-	var killer sync.WaitGroup
-	killer.Go(func() {
+	var beside sync.WaitGroup
+	beside.Go(func() { watch.watch(ended) })
+	beside.Go(func() {
 		select {
 		case <-ended:
 			return
@@ -109,7 +118,7 @@ func (b *buildExecutor) run(ctx context.Context, group string, do func(context.C
 	})
 	rec, err := do(context.WithValue(context.WithoutCancel(ctx), buildGroup{}, group))
 	close(ended)
-	killer.Wait()
+	beside.Wait()
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}

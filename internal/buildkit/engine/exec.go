@@ -28,7 +28,8 @@ type execution struct {
 	spec control.Exec
 	out  *control.FrameWriter
 
-	stop chan time.Duration // grace; the first counts
+	stop   chan time.Duration // grace; the first counts
+	cancel context.CancelCauseFunc
 
 	rootfs   *rootfs
 	endpoint *network.Endpoint
@@ -40,14 +41,14 @@ type execution struct {
 // dead and all its output has been written; what remains is removed behind
 // the caller's back, and before the run closes.
 func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWriter) control.Exit {
-	x := &execution{run: r, spec: spec, out: out, stop: make(chan time.Duration, 1)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x := &execution{run: r, spec: spec, out: out, stop: make(chan time.Duration, 1), cancel: cancel}
 	if err := r.enter(x); err != nil {
 		return control.Exit{Code: 125, Reason: err.Error(), Fault: err.Error()}
 	}
 	defer r.leave(x)
 	defer func() { r.tidying.Go(x.tidy) }()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	defer closer(r.closing, func() { cancel(errRunClosed) })()
 
 	exit, err := x.do(ctx)

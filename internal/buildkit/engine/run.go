@@ -187,7 +187,28 @@ func (r *run) setUp() error {
 			return fmt.Errorf("folder of run: %w", err)
 		}
 	}
+	disk := diskWatch{limit: r.e.config.Disk, dirs: r.written, over: r.kill}
+	r.tidying.Go(func() { disk.watch(r.closing) })
 	return r.writeSecrets()
+}
+
+// written is the run's folder while something may write there.
+func (r *run) written() written {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.execs) == 0 {
+		return written{}
+	}
+	return written{fresh: []string{r.path()}}
+}
+
+// kill ends all commands, for a reason that each of them tells.
+func (r *run) kill(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.execs {
+		x.cancel(why)
+	}
 }
 
 // makeFolder makes one folder in one that is there. The run's own is the

@@ -46,15 +46,16 @@ func (s *runSession) Exec(ctx context.Context, op *steps.ExecOp, out steps.Outpu
 // stopped, and what it still says is heard.
 func (s *runSession) attended(ctx context.Context, spec control.Exec, out steps.Output, started func()) error {
 	// The request outlives ctx, by as long as stopping takes.
-	life, cancel := s.gen.bind(context.WithoutCancel(ctx))
-	defer cancel()
-	ended := make(chan struct{})
-	defer close(ended)
+	bound, unbind := s.gen.bind(context.WithoutCancel(ctx))
+	defer unbind()
+	life, cut := context.WithCancelCause(bound)
+	defer cut(nil)
 	go func() {
 		select {
 		case <-ctx.Done():
 			s.stop(life, spec.ID, stopGrace)
-		case <-ended:
+			cut(context.Cause(ctx)) // what has not ended is killed with its request
+		case <-life.Done():
 		}
 	}()
 	notice := func(line string) { fmt.Fprintln(out.Stderr, line) }
@@ -62,18 +63,24 @@ func (s *runSession) attended(ctx context.Context, spec control.Exec, out steps.
 		Started: started, Notice: notice, Stdout: out.Stdout, Stderr: out.Stderr,
 	})
 	if err != nil {
-		return s.gen.blame(life, err)
+		err = s.gen.blame(life, err)
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, steps.ErrEngineStopped) {
 		return cause
+	}
+	if err != nil {
+		return err
 	}
 	return exitError(exit)
 }
 
+// stop asks a command to end, and returns when ctx does, or when the command
+// should have ended.
 func (s *runSession) stop(ctx context.Context, id string, grace time.Duration) {
 	ctx, cancel := context.WithTimeoutCause(ctx, grace+stopPatience, errors.New("the container does not end"))
 	defer cancel()
 	_ = s.gen.control.Stop(ctx, s.place.Run, id, control.Stop{Grace: grace})
+	<-ctx.Done()
 }
 
 // detach returns once the command runs. It ends with the run, or with itself;

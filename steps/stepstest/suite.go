@@ -29,7 +29,7 @@ type Bench struct {
 func TestEngine(t *testing.T, open func(t *testing.T) *Bench) {
 	for name, test := range map[string]func(*testing.T, *Bench){
 		"ExitCodes": testExitCodes, "StartErrors": testStartErrors, "Output": testOutput, "Parallel": testParallel,
-		"SharedFiles": testSharedFiles, "Cancel": testCancel, "Detach": testDetach, "BuildThenUse": testBuildThenUse,
+		"SharedFiles": testSharedFiles, "Cancel": testCancel, "CancelAtOnce": testCancelAtOnce, "Detach": testDetach, "BuildThenUse": testBuildThenUse,
 		"Push": testPush, "Refusals": testRefusals, "CloseTwice": testCloseTwice,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +130,32 @@ func testCancel(t *testing.T, b *Bench) {
 	}
 	if err := b.run(t.Context(), "it", "exit 0", &output{}); err != nil {
 		t.Errorf("the step after a cancel: %v", err)
+	}
+}
+
+// testCancelAtOnce cancels steps that are about to start.
+func testCancelAtOnce(t *testing.T, b *Bench) {
+	reason := errors.New("no longer wanted")
+	for i := range 20 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Duration(i/2)*time.Millisecond, func() { cancel(reason) })
+		op := b.op("it", "sleep 100")
+		op.Detach = i%2 == 1
+		began := time.Now()
+		err := b.Exec(ctx, op, steps.Output{Stdout: &output{}, Stderr: &output{}})
+		if !errors.Is(err, reason) && !op.Detach {
+			t.Errorf("got %v, want the reason of the cancel", err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Fatalf("a step that was cancelled as it started took %v", took)
+		}
+	}
+	began := time.Now()
+	if err := b.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("closing took %v: detached commands end with their run", took)
 	}
 }
 

@@ -28,8 +28,9 @@ type execution struct {
 	spec control.Exec
 	out  *control.FrameWriter
 
-	stop   chan time.Duration // grace; the first counts
-	cancel context.CancelCauseFunc
+	stopped chan struct{} // closed by the first Stop, which has set grace
+	grace   time.Duration
+	cancel  context.CancelCauseFunc
 
 	rootfs   *rootfs
 	endpoint *network.Endpoint
@@ -37,14 +38,19 @@ type execution struct {
 	process  *container.Process
 }
 
+// errStopped ends an execution that is told to stop before its command runs.
+var errStopped = errors.New("stopped")
+
 // exec runs a command and says how it ended. It returns when the container is
 // dead and all its output has been written; what remains is removed behind
 // the caller's back, and before the run closes.
 func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWriter) control.Exit {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	x := &execution{run: r, spec: spec, out: out, stop: make(chan time.Duration, 1), cancel: cancel}
-	if err := r.enter(x); err != nil {
+	x := &execution{run: r, spec: spec, out: out, stopped: make(chan struct{}), cancel: cancel}
+	if err := r.enter(x); errors.Is(err, errStopped) {
+		return control.Exit{Code: 137, Reason: err.Error()}
+	} else if err != nil {
 		return control.Exit{Code: 125, Reason: err.Error(), Fault: err.Error()}
 	}
 	defer r.leave(x)
@@ -56,6 +62,8 @@ func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWri
 	switch {
 	case err == nil:
 		return exit
+	case errors.Is(err, errStopped):
+		return control.Exit{Code: 137, Reason: err.Error()}
 	case errors.As(err, &start):
 		return control.Exit{Code: start.Code, Reason: start.Reason}
 	case context.Cause(ctx) != nil:
@@ -65,19 +73,7 @@ func (r *run) exec(ctx context.Context, spec control.Exec, out *control.FrameWri
 }
 
 func (x *execution) do(ctx context.Context) (control.Exit, error) {
-	image, err := x.image(ctx)
-	if err != nil {
-		return control.Exit{}, fmt.Errorf("image %s: %w", x.spec.Image, err)
-	}
-	config, err := x.prepare(ctx, image)
-	if err != nil {
-		return control.Exit{}, err
-	}
-	spec, err := container.Spec(ctx, config)
-	if err != nil {
-		return control.Exit{}, err
-	}
-	drained, err := x.start(ctx, spec)
+	drained, err := x.begin(ctx)
 	if err != nil {
 		return control.Exit{}, err
 	}
@@ -85,6 +81,34 @@ func (x *execution) do(ctx context.Context) (control.Exit, error) {
 	exit := x.await(ctx)
 	drained.Wait()
 	return exit, nil
+}
+
+// begin starts the container, unless a Stop comes first.
+func (x *execution) begin(ctx context.Context) (*sync.WaitGroup, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer closer(x.stopped, func() { cancel(errStopped) })()
+	drained, err := x.create(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errStopped) {
+		return nil, errStopped
+	}
+	return drained, err
+}
+
+func (x *execution) create(ctx context.Context) (*sync.WaitGroup, error) {
+	image, err := x.image(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", x.spec.Image, err)
+	}
+	config, err := x.prepare(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := container.Spec(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return x.start(ctx, spec)
 }
 
 // pullNotice is how often a step that waits for its image says so.
@@ -152,8 +176,8 @@ func (x *execution) await(ctx context.Context) control.Exit {
 	exit := control.Exit{}
 	select {
 	case <-x.process.Done():
-	case grace := <-x.stop:
-		x.process.Stop(grace)
+	case <-x.stopped:
+		x.process.Stop(x.grace)
 		exit.Reason = "stopped"
 	case <-ctx.Done():
 		x.process.Kill()

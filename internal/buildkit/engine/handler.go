@@ -85,15 +85,7 @@ func (e *engine) serveStop(w http.ResponseWriter, req *http.Request) {
 		reply(w, nil, err)
 		return
 	}
-	r.mu.Lock()
-	x, ok := r.execs[req.PathValue("exec")]
-	r.mu.Unlock()
-	if ok {
-		select {
-		case x.stop <- spec.Grace:
-		default: // it has been told
-		}
-	}
+	r.stop(req.PathValue("exec"), spec.Grace)
 	reply(w, nil, nil)
 }
 

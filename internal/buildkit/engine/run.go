@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"time"
 
 	"acrd/internal/buildkit/container"
 	"acrd/internal/buildkit/control"
@@ -54,6 +55,7 @@ type run struct {
 
 	mu       sync.Mutex // guards the maps and busy.Add against close
 	execs    map[string]*execution
+	stopped  map[string]bool // ids of executions that were told to stop
 	networks map[string]*runNetwork
 	images   map[string]*rootImage
 
@@ -69,7 +71,7 @@ func (rs *runs) add(id string, spec control.OpenRun) error {
 	r := &run{
 		e: rs.e, id: id, spec: spec,
 		lent: make(chan struct{}), closing: make(chan struct{}),
-		execs: map[string]*execution{}, networks: map[string]*runNetwork{}, images: map[string]*rootImage{},
+		execs: map[string]*execution{}, stopped: map[string]bool{}, networks: map[string]*runNetwork{}, images: map[string]*rootImage{},
 	}
 	rs.mu.Lock()
 	_, taken := rs.open[id]
@@ -264,9 +266,27 @@ func (r *run) enter(x *execution) error {
 	if _, taken := r.execs[x.spec.ID]; taken {
 		return fmt.Errorf("execution %s exists already", x.spec.ID)
 	}
+	if r.stopped[x.spec.ID] {
+		return errStopped
+	}
 	r.execs[x.spec.ID] = x
 	r.busy.Add(1)
 	return nil
+}
+
+// stop ends an execution. One that is not here yet will not begin: what was
+// asked for first may arrive last.
+func (r *run) stop(id string, grace time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped[id] {
+		return // the first counts
+	}
+	r.stopped[id] = true
+	if x, ok := r.execs[id]; ok {
+		x.grace = grace
+		close(x.stopped)
+	}
 }
 
 func (r *run) leave(x *execution) {

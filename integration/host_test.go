@@ -47,6 +47,29 @@ func TestCapabilityMissing(t *testing.T) {
 	}
 }
 
+// TestLinkedState has a state folder that is a symbolic link: steps run, and
+// what a killed daemon leaves is found.
+func TestLinkedState(t *testing.T) {
+	need(t)
+	folder, link := shortDir(t), filepath.Join(shortDir(t), "s")
+	if err := os.Symlink(folder, link); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{TB: t, state: link}
+	d.start()
+	t.Cleanup(d.stop)
+	d.base()
+	b := d.begin(d.folder(stubborn["cmd"].files), "run", ".")
+	b.await("step is stuck\n")
+	_ = d.cmd.Process.Kill()
+	<-d.gone
+	d.start()
+	d.succeed(d.task("steps:\n  - cmd: REGISTRY/base/busybox:1 true\n"))
+	d.stop()
+	d.state = folder
+	d.quiet(nil, 5*time.Second)
+}
+
 // TestDoctor looks at this very host, which is one that works, and leaves
 // nothing behind.
 func TestDoctor(t *testing.T) {

@@ -142,6 +142,12 @@ func (d *daemon) openState(context.Context) error {
 	if err := os.MkdirAll(d.state, 0o711); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
+	// The kernel's list of mounts has no symbolic link in it, and runc wants none.
+	state, err := filepath.EvalSymlinks(d.state)
+	if err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	d.state = state
 	lock, err := os.OpenFile(d.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("state folder: %w", err)

@@ -65,7 +65,7 @@ func (d *Dir) serveLink(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = s.Close() }()
-	size, more, _, err := s.state()
+	size, more, err := s.state()
 	if err != nil {
 		blobError(w, http.StatusInternalServerError, "InternalError", "the log cannot be read")
 		return
@@ -74,7 +74,7 @@ func (d *Dir) serveLink(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Ms-Blob-Type", "AppendBlob")
 	tag := strconv.FormatInt(size, 10)
-	if !more {
+	if !more && (s.await.dir == nil || !d.goesOn(r.Context(), run)) {
 		tag += "-complete"
 		h.Set("X-Ms-Meta-Complete", d.outcome(r.Context(), run))
 	}

@@ -2,7 +2,6 @@ package logs
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -84,7 +83,7 @@ func TestLink(t *testing.T) {
 	if res, body := get(t, d, "GET", link, "Range", "bytes=2-3"); res.StatusCode != 206 || body != "23" || res.Header.Get("X-Ms-Meta-Complete") == "" {
 		t.Errorf("archived: %d %q %v", res.StatusCode, body, res.Header)
 	}
-	d.Outcome = func(context.Context, string) (runner.Status, error) { return "", errors.New("gone") }
+	d.Outcome = func(context.Context, string) (runner.Status, error) { return "", runner.ErrNotFound }
 	if res, _ := get(t, d, "HEAD", link); res.Header.Get("X-Ms-Meta-Complete") != "successful" {
 		t.Errorf("forgotten run: %v", res.Header)
 	}

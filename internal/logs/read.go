@@ -27,10 +27,7 @@ func (d *Dir) read(ctx context.Context, run, name string, offset int64, follow b
 	if err != nil {
 		return nil, err
 	}
-	if !follow {
-		s.live = nil
-	}
-	return &reader{ctx: ctx, stored: s, part: s.parts[0], pos: offset}, nil
+	return &reader{ctx: ctx, stored: s, part: s.parts[0], pos: offset, follow: follow}, nil
 }
 
 // A part is a file of a log, where it is now.
@@ -45,7 +42,8 @@ type part interface {
 // stored are parts of one log.
 type stored struct {
 	parts []part
-	live  *log // nil if it has ended
+	live  *log     // nil if nobody writes it
+	await awaiting // who may write it next
 }
 
 // open opens the named files of a log, wherever they are.
@@ -53,7 +51,7 @@ func (d *Dir) open(ctx context.Context, run string, names ...string) (*stored, e
 	if !validRun().MatchString(run) {
 		return nil, ErrNone
 	}
-	s := &stored{live: d.isLive(run)}
+	s := &stored{live: d.isLive(run), await: awaiting{dir: d, run: run}}
 	for _, name := range names {
 		f, err := os.Open(filepath.Join(d.folder(run), name))
 		if errors.Is(err, os.ErrNotExist) && d.Bucket != nil {
@@ -78,15 +76,14 @@ func (s *stored) Close() error {
 	return errors.Join(errs...)
 }
 
-// state is what reading on depends on. It is asked for before reading: what
-// is written after it is found the next time.
-func (s *stored) state() (size int64, more bool, changed <-chan struct{}, err error) {
+// state is how long the log is, and whether it is being written.
+func (s *stored) state() (size int64, more bool, err error) {
 	if s.live != nil {
-		size, more, changed = s.live.snapshot()
-		return size, more, changed, nil
+		size, more, _ = s.live.snapshot()
+		return size, more, nil
 	}
 	size, err = s.parts[0].Size()
-	return size, false, nil, err
+	return size, false, err
 }
 
 type file struct{ *os.File }
@@ -104,8 +101,9 @@ func (f file) Size() (int64, error) {
 type reader struct {
 	ctx context.Context //nolint:containedctx // see above
 	*stored
-	part part
-	pos  int64
+	part   part
+	pos    int64
+	follow bool
 }
 
 func (r *reader) Read(b []byte) (int, error) {
@@ -113,22 +111,16 @@ func (r *reader) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		more, changed := false, (<-chan struct{})(nil)
-		if r.live != nil {
-			_, more, changed = r.live.snapshot()
-		}
 		n, err := r.part.ReadAt(b, r.pos)
 		r.pos += int64(n)
 		if n > 0 {
 			return n, nil
 		}
-		if !errors.Is(err, io.EOF) || !more {
+		if !errors.Is(err, io.EOF) || !r.follow {
 			return 0, err
 		}
-		select {
-		case <-changed:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
+		if err := r.wait(r.ctx); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -168,7 +160,7 @@ func (r *stepReader) Read(b []byte) (int, error) {
 			}
 			return 0, err
 		}
-		size, more, changed, err := r.state()
+		size, _, err := r.state()
 		if err != nil {
 			return 0, err
 		}
@@ -178,13 +170,11 @@ func (r *stepReader) Read(b []byte) (int, error) {
 		if r.pos < r.end {
 			continue
 		}
-		if !more || !r.follow {
+		if !r.follow {
 			return 0, io.EOF
 		}
-		select {
-		case <-changed:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
+		if err := r.wait(r.ctx); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -29,13 +29,25 @@ func (r *Runner) Cancel(ctx context.Context, id string) error {
 		r.endLog(context.WithoutCancel(ctx), run, "Run ID: %s was canceled before it started", id)
 		return nil
 	}
-	r.mu.Lock()
-	held, ok := r.active[id]
-	r.mu.Unlock()
-	if ok {
-		held.cancel(ErrCanceled)
-	} // else its daemon sees it with the next beat
+	r.cancelHere(run)
 	return nil
+}
+
+// cancelHere cancels a run that this daemon has taken. Others see with their
+// next beat what is wanted.
+func (r *Runner) cancelHere(run *Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held, ok := r.active[run.ID]
+	switch {
+	case ok && held.attempt == run.Attempt:
+		held.cancel(ErrCanceled)
+	case run.Owner == r.daemon: // it is about to begin
+		if r.early == nil {
+			r.early = map[string]int{}
+		}
+		r.early[run.ID] = run.Attempt
+	}
 }
 
 // endLog adds the last line to the log of a run that does not execute here.

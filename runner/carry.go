@@ -47,11 +47,11 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 		ctx, ended = r.Observe.run(ctx, run)
 		err = r.perform(ctx, run, t)
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !run.decided {
 		err = cause
 	}
 	end := time.Now()
-	run.abandon(status(ctx, err), text(err), end)
+	run.abandon(status(err), text(err), end)
 	ended(run)
 	r.ending(run)
 	if errors.Is(err, ErrFenced) {
@@ -63,14 +63,14 @@ func (r *Runner) carry(life context.Context, run *Run, unreadable error) {
 	}
 	t.end(run, err)
 	// The record first: who has read the log to its end then finds it final.
-	if err = r.finish(life, run, t, err); errors.Is(err, ErrFenced) {
-		_ = log.Close()
+	if err := r.finish(life, run, t); err != nil {
+		_ = log.Close() // it goes on elsewhere, or with the next daemon
 		return
 	}
 	if e := r.closeLog(context.WithoutCancel(life), run.ID, log); e != nil {
 		r.log().Error("log could not be closed", "run", run.ID, "err", e)
 	}
-	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", end.Sub(run.Started), "err", run.Err)
+	r.log().Info("run ended", "run", run.ID, "status", run.Status, "took", run.took(), "err", run.Err)
 }
 
 // openLog goes on with the run's log. A run is carried out without one if it
@@ -131,9 +131,9 @@ func (r *Runner) begin(run *Run) error {
 }
 
 // finish saves how the run has ended, and goes on trying until that is done
-// or the daemon ends; then its successor settles the run. It returns why the
-// run has ended, or ErrFenced.
-func (r *Runner) finish(life context.Context, run *Run, t *transcript, why error) error {
+// or the daemon ends; then its successor settles the run. It is ErrFenced if
+// the run is not ours any more.
+func (r *Runner) finish(life context.Context, run *Run, t *transcript) error {
 	if size, err := r.Logs.Size(context.WithoutCancel(life), run.ID); err == nil {
 		run.LogBytes = size
 	}
@@ -144,13 +144,13 @@ func (r *Runner) finish(life context.Context, run *Run, t *transcript, why error
 		err := r.tell(life, run, event)
 		switch {
 		case err == nil:
-			return why
+			return nil
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrNotFound):
 			return ErrFenced
 		}
 		r.log().Error("run could not be saved", "run", run.ID, "err", err)
 		if !pause.wait(life) {
-			return errors.Join(why, err)
+			return err
 		}
 	}
 }
@@ -274,6 +274,7 @@ func (r *Runner) inSession(ctx context.Context, run *Run, file *steps.File, p *p
 	p.sources = &stepSources{r.sourcesOf(run), p.dir, p.workspace}
 	p.transcript.setUp(run, file)
 	err = r.execute(ctx, run, file, p)
+	run.decided = context.Cause(ctx) == nil
 	if err == nil {
 		p.transcript.report(run)
 	}

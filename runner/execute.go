@@ -244,14 +244,13 @@ func exitCode(err error) *int {
 }
 
 // status is the one place that turns how a run ended into a Status.
-func status(ctx context.Context, err error) Status {
-	if err == nil {
+func status(err error) Status {
+	switch {
+	case err == nil:
 		return Succeeded
-	}
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, ErrCanceled), errors.Is(cause, ErrShutdown):
+	case errors.Is(err, ErrCanceled), errors.Is(err, ErrShutdown):
 		return Canceled
-	case errors.Is(cause, ErrTimeout):
+	case errors.Is(err, ErrTimeout):
 		return Timeout
 	}
 	if obsolete := (*obsoleteError)(nil); errors.As(err, &obsolete) {

@@ -186,7 +186,11 @@ func (r *Runner) settle(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list orphans: %w", err)
 	}
+	here := r.holdings()
 	for _, id := range orphans {
+		if _, ok := here[id]; ok {
+			continue // this daemon was suspended after its last beat, and goes on
+		}
 		if err := r.settleRun(ctx, id); err != nil {
 			return fmt.Errorf("settle run %s: %w", id, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"acrd/internal/store/storetest"
 	"acrd/runner"
 	"acrd/steps"
+	"acrd/steps/stepstest"
 )
 
 // A dead daemon is one that has taken runs and will do nothing more.
@@ -29,6 +30,11 @@ func (d *deadDaemon) take(states ...runner.StepState) *runner.Run {
 	d.Helper()
 	run := storetest.Take(d, d.db, d.daemon)
 	run.Status, run.Started, run.Steps = runner.Running, time.Now(), states
+	for _, s := range states {
+		if s.Status == runner.Failed {
+			run.FailedStep = s.ID
+		}
+	}
 	if err := d.db.SaveRun(d.Context(), run); err != nil {
 		d.Fatal(err)
 	}
@@ -54,6 +60,7 @@ func TestCrashPolicy(t *testing.T) {
 		"before any step":      {deaths: 1, want: runner.Succeeded},
 		"in a build":           {deaths: 1, states: []runner.StepState{building}, want: runner.Succeeded},
 		"in a build, twice":    {deaths: 2, states: []runner.StepState{building}, want: runner.Error, why: "for the second time"},
+		"after a failure":      {deaths: 1, states: []runner.StepState{state("b", "build", runner.Failed), building}, want: runner.Succeeded},
 		"in a command":         {deaths: 1, states: []runner.StepState{state("b", "build", runner.Succeeded), state("c", "cmd", runner.Running)}, want: runner.Error, why: "step c may not be done twice"},
 		"after a command":      {deaths: 1, states: []runner.StepState{state("c", "cmd", runner.Succeeded), building}, want: runner.Error, why: "step c"},
 		"in a push":            {deaths: 1, states: []runner.StepState{state("p", "push", runner.Running)}, want: runner.Error, why: "step p"},
@@ -76,16 +83,15 @@ func TestCrashPolicy(t *testing.T) {
 				storetest.Join(t, db, "bench", time.Hour) // a process that dies before it takes anything
 				settleOnly(t, db)
 			}
-			b := newBench(t, func(r *runner.Runner) { r.Store = db })
+			b := newBench(t, func(r *runner.Runner) { r.Store, r.Engine = db, obliging() })
 			defer b.end()
 			b.store = db
-			b.engine.BuildFunc = func(context.Context, *steps.BuildOp, io.Writer) (*steps.Image, error) {
-				return &steps.Image{Tags: []string{"r.io/x:latest"}, Digest: "sha256:aa"}, nil
-			}
-			b.engine.ExecFunc = func(context.Context, *steps.ExecOp, steps.Output) error { return nil }
 			run := b.ended(id)
 			if run.Status != tt.want || !strings.Contains(run.Err, tt.why) {
 				t.Errorf("run is %s (%s), want %s (%s)", run.Status, run.Err, tt.want, tt.why)
+			}
+			if run.FailedStep != "" {
+				t.Errorf("step %s is said to have failed", run.FailedStep)
 			}
 			for _, s := range run.Steps {
 				if !s.Status.Final() {
@@ -96,6 +102,17 @@ func TestCrashPolicy(t *testing.T) {
 				t.Errorf("%d events say that the run has finished, want 1", n)
 			}
 		})
+	}
+}
+
+// obliging is an engine for runs that are in the queue when the runner starts:
+// all that it is asked for goes well.
+func obliging() *stepstest.Fake {
+	return &stepstest.Fake{
+		BuildFunc: func(context.Context, *steps.BuildOp, io.Writer) (*steps.Image, error) {
+			return &steps.Image{Tags: []string{"r.io/x:latest"}, Digest: "sha256:aa"}, nil
+		},
+		ExecFunc: func(context.Context, *steps.ExecOp, steps.Output) error { return nil },
 	}
 }
 

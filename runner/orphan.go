@@ -85,5 +85,5 @@ func (r *Run) abandon(s Status, why string, now time.Time) {
 func (r *Run) requeue(now time.Time) {
 	r.Status, r.Requeued, r.Updated = Queued, r.Requeued+1, now
 	r.Started, r.Steps, r.Images, r.Pushed = time.Time{}, nil, nil, nil
-	r.Commit, r.Branch = "", ""
+	r.Commit, r.Branch, r.FailedStep, r.ExitCode = "", "", "", nil
 }

@@ -182,6 +182,9 @@ type Run struct {
 
 	// untold are events that go with the next save.
 	untold []eventing.Event
+	// decided says that the steps have ended by themselves: nothing that
+	// comes after changes how the run has ended.
+	decided bool
 }
 
 // A StepState is what became of a step.
@@ -205,6 +208,14 @@ func (r *Run) Clone() *Run {
 
 func (r *Run) end(s Status, why string, at time.Time) {
 	r.Status, r.Err, r.Finished, r.Updated = s, why, at, at
+}
+
+// took is how long the run went on; 0 if it never began.
+func (r *Run) took() time.Duration {
+	if r.Started.IsZero() {
+		return 0
+	}
+	return r.Finished.Sub(r.Started).Round(time.Millisecond)
 }
 
 func (r *Run) begin(s *steps.Step) {

@@ -140,8 +140,10 @@ type Runner struct {
 	Log *slog.Logger
 
 	mu       sync.Mutex // guards what follows
+	daemon   string     // that Serve is
 	active   map[string]holding
 	waiting  map[string]waiting
+	early    map[string]int // attempts that were cancelled as they were taken
 	draining bool
 }
 
@@ -151,6 +153,7 @@ type holding struct {
 	cancel  context.CancelCauseFunc
 	// ending says that only its end has yet to be saved.
 	ending bool
+	gone   chan struct{} // closed when nothing of it goes on here
 }
 
 // A waiting run was submitted here and is in the queue. What cannot be stored
@@ -173,6 +176,9 @@ const (
 func (r *Runner) Serve(ctx context.Context) error {
 	d := Daemon{Name: cmp.Or(r.Name, "daemon"), Lease: cmp.Or(r.Lease, defaultLease), Global: r.Global}
 	d.ID = d.Name + "/" + rand.Text()
+	r.mu.Lock()
+	r.daemon = d.ID
+	r.mu.Unlock()
 	if err := r.join(ctx, d); err != nil {
 		return nil //nolint:nilerr // ctx has ended
 	}
@@ -262,21 +268,40 @@ func (r *Runner) takeWaiting(id string) waiting {
 	return w
 }
 
-// track makes a run's context one that Cancel can end.
+// track makes a run's context one that Cancel can end. An earlier attempt that
+// was lost, and that goes on here, is stopped before.
 func (r *Runner) track(ctx context.Context, run *Run) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	r.mu.Lock()
-	if r.active == nil {
-		r.active = map[string]holding{}
+	h := holding{attempt: run.Attempt, cancel: cancel, gone: make(chan struct{})}
+	for old, ok := r.hold(run.ID, h); !ok; old, ok = r.hold(run.ID, h) {
+		old.cancel(ErrFenced)
+		<-old.gone
 	}
-	r.active[run.ID] = holding{attempt: run.Attempt, cancel: cancel}
-	r.mu.Unlock()
 	return ctx, func() {
 		r.mu.Lock()
 		delete(r.active, run.ID)
 		r.mu.Unlock()
 		cancel(nil)
+		close(h.gone)
 	}
+}
+
+// hold makes h what executes of a run, unless something does already.
+func (r *Runner) hold(id string, h holding) (old holding, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old, is := r.active[id]; is {
+		return old, false
+	}
+	if r.active == nil {
+		r.active = map[string]holding{}
+	}
+	r.active[id] = h
+	if r.early[id] == h.attempt {
+		h.cancel(ErrCanceled)
+	}
+	delete(r.early, id)
+	return h, true
 }
 
 // ending says that nothing can stop the run any more.

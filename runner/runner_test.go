@@ -330,7 +330,7 @@ func TestObsolete(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, log := b.wait(run.ID)
-			if got.Status != want || got.Err != why || !strings.Contains(log, why) {
+			if got.Status != want || got.Err != why || !strings.Contains(log, why) || !strings.Contains(log, "after 0s") {
 				t.Errorf("run is %s (%s), want %s (%s)\n%s", got.Status, got.Err, want, why, log)
 			}
 		}

@@ -247,7 +247,7 @@ func (t *transcript) report(run *Run) {
 
 // end is the last line.
 func (t *transcript) end(run *Run, err error) {
-	took := run.Finished.Sub(run.Started).Round(time.Millisecond)
+	took := run.took()
 	switch {
 	case err == nil:
 		t.notice("Run ID: %s was successful after %v", run.ID, took)

@@ -441,7 +441,8 @@ func (s *Server) progress(w http.ResponseWriter, r *http.Request) error {
 }
 
 // stream copies and flushes, so that a follower sees a line when it is there.
-// What goes wrong after the first byte ends the stream.
+// What goes wrong after the first byte breaks the connection off: a log that is
+// cut short must not look whole.
 func stream(w http.ResponseWriter, src io.Reader) error {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
@@ -456,8 +457,11 @@ func stream(w http.ResponseWriter, src io.Reader) error {
 			}
 			_ = flusher.Flush()
 		}
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
 		}
 	}
 }

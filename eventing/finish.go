@@ -37,7 +37,7 @@ func (q *queue) finish(r result) {
 		q.suspend()
 	}
 	if failure != nil && failure.Outcome == Unauthorized {
-		q.replaced, q.sink = append(q.replaced, q.sink), nil // the secret may be another by now
+		q.replaceSink() // the secret may be another by now
 	}
 	if q.inFlight == 0 {
 		q.closeReplaced()

@@ -158,8 +158,8 @@ func (q *queue) become(r *Subscriber) {
 		clear(q.failed)
 		q.health = Health{} // somebody has seen to it
 	}
-	if q.sink != nil && !reflect.DeepEqual(was.Destination, r.Destination) {
-		q.replaced, q.sink = append(q.replaced, q.sink), nil
+	if !reflect.DeepEqual(was.Destination, r.Destination) {
+		q.replaceSink()
 	}
 	if was.Ordered != r.Ordered && q.window != nil {
 		q.window.drop()
@@ -173,10 +173,16 @@ func (q *queue) become(r *Subscriber) {
 // is older than what was read.
 func (q *queue) look() { q.stale, q.after = true, 0 }
 
-func (q *queue) closeSinks() {
+// replaceSink has what comes next open a sink of its own. There need be none to
+// replace.
+func (q *queue) replaceSink() {
 	if q.sink != nil {
-		q.replaced = append(q.replaced, q.sink)
+		q.replaced, q.sink = append(q.replaced, q.sink), nil
 	}
+}
+
+func (q *queue) closeSinks() {
+	q.replaceSink()
 	q.closeReplaced()
 }
 

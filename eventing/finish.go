@@ -9,7 +9,7 @@ import (
 // finish decides what becomes of a batch whose delivery is over.
 func (q *queue) finish(r result) {
 	q.inFlight--
-	q.window.returned(r.batch, q.sub.Ordered)
+	q.window.returned(r.batch)
 	if r.cut || r.err != nil && q.lost.Load() {
 		for _, it := range r.batch { // it says nothing of the receiver, and is due as before
 			q.window.forget(it)

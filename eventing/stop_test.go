@@ -122,3 +122,30 @@ func TestOrderGivenUp(t *testing.T) {
 		same(t, "attempts", r.ids(), []string{"e-0", "e-1", "e-1"})
 	})
 }
+
+// TestOrderAskedForAgain has an event under way while its subscription ceases to
+// keep an order, and does so again after it has arrived.
+func TestOrderAskedForAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		r := b.subscribe(eventing.Subscription{Ordered: true}, func(eventing.Delivery) error { time.Sleep(5 * time.Second); return nil })
+		change := func(ordered bool) {
+			t.Helper()
+			err := b.db.ChangeSubscription(t.Context(), eventing.EventSubscription, "s", func(s *eventing.Subscription) (*eventing.Subscription, error) {
+				s.Ordered = ordered
+				return s, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest(time.Second)
+		}
+		b.publish("e-0")
+		rest(time.Second)
+		change(false)
+		rest(10 * time.Second)
+		change(true)
+		b.publish("e-1")
+		rest(time.Hour)
+		same(t, "attempts", r.ids(), []string{"e-0", "e-1"})
+	})
+}

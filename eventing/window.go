@@ -97,11 +97,21 @@ func (w *window) cut(take func(*item) bool) []*item {
 // batch takes what is delivered next, at most limit events and about so many
 // bytes; an event that is larger goes alone.
 func (w *window) batch(limit, bytes int, ordered bool) []*item {
-	if !ordered {
-		return w.front(limit, bytes)
+	take := w.front
+	if ordered {
+		take = w.heads
 	}
+	batch := take(limit, bytes)
+	for _, it := range batch { // whatever the order: it may be asked for meanwhile
+		w.lanes[it.Lane]++
+	}
+	return batch
+}
+
+// heads are the first of their lanes.
+func (w *window) heads(limit, bytes int) []*item {
 	taken, closed, size := 0, map[int64]bool{}, 0
-	batch := w.cut(func(it *item) bool {
+	return w.cut(func(it *item) bool {
 		grown := size + weight(&it.event.Event)
 		if closed[it.Lane] || w.lanes[it.Lane] > 0 || taken == limit || taken > 0 && grown > bytes {
 			closed[it.Lane] = true // those behind it wait, too
@@ -110,10 +120,6 @@ func (w *window) batch(limit, bytes int, ordered bool) []*item {
 		taken, size = taken+1, grown
 		return true
 	})
-	for _, it := range batch {
-		w.lanes[it.Lane]++
-	}
-	return batch
 }
 
 func (w *window) front(limit, bytes int) []*item {
@@ -135,10 +141,7 @@ func (w *window) front(limit, bytes int) []*item {
 }
 
 // returned says that a batch is not being delivered any more.
-func (w *window) returned(batch []*item, ordered bool) {
-	if !ordered {
-		return
-	}
+func (w *window) returned(batch []*item) {
 	for _, it := range batch {
 		if w.lanes[it.Lane]--; w.lanes[it.Lane] <= 0 {
 			delete(w.lanes, it.Lane)

@@ -3,6 +3,7 @@ package eventing
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 )
 
@@ -33,7 +34,7 @@ func (q *queue) finish(r result) {
 		}
 	}
 	q.remember(&st, r, failure, next, now)
-	if failure != nil && failure.Gone {
+	if failure != nil && failure.Gone && r.sink == q.sink { // else another place was asked by now
 		q.suspend()
 	}
 	if failure != nil && failure.Outcome == Unauthorized {
@@ -155,14 +156,17 @@ func (q *queue) suspend() {
 	ctx, cancel := context.WithTimeout(context.Background(), settlePatience)
 	defer cancel()
 	err := q.Store.ChangeSubscription(ctx, q.sub.Kind, q.sub.Name, func(s *Subscription) (*Subscription, error) {
-		if s == nil {
+		if s == nil || !reflect.DeepEqual(s.Destination, q.sub.Destination) {
 			return nil, ErrNotFound
 		}
 		changed := *s
 		changed.suspend(why)
 		return &changed, nil
 	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
+		return // it is told soon what there is in its place
+	}
+	if err != nil {
 		q.Log.Warn("a subscription is not suspended", "subscription", q.sub.Name, "err", err)
 		return
 	}

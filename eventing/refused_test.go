@@ -1,6 +1,7 @@
 package eventing_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -31,4 +32,31 @@ func TestRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGoneBefore has a receiver that says that it is gone when another has taken
+// its place.
+func TestGoneBefore(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		b.subscribe(eventing.Subscription{}, func(eventing.Delivery) error {
+			time.Sleep(5 * time.Second)
+			return &eventing.DeliveryError{Status: 410, Outcome: eventing.Disabled, Gone: true, Err: errors.New("answered 410")}
+		})
+		b.publish("e-0")
+		rest(time.Second)
+		next := &receiver{}
+		b.receivers["http://next"] = next
+		err := b.db.ChangeSubscription(t.Context(), eventing.EventSubscription, "s", func(s *eventing.Subscription) (*eventing.Subscription, error) {
+			s.Destination.URL = "http://next"
+			return s, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest(time.Minute)
+		same(t, "delivered to the next", next.ids(), []string{"e-0"})
+		if s, err := b.db.Subscription(t.Context(), eventing.EventSubscription, "s"); err != nil || s.State != eventing.Succeeded {
+			t.Errorf("subscription is %+v (%v)", s, err)
+		}
+	})
 }

@@ -93,7 +93,8 @@ func (h *Handshake) Validate(ctx context.Context, s *Subscription, from Place, s
 	if err := save(); err != nil {
 		return err
 	}
-	if again, rate := h.consent(c); again && !given { // while it was saved
+	h.forget(q.token) // who comes from now on finds what is saved
+	if again, rate := h.consent(c); again && !given {
 		return h.acceptStored(ctx, s.Name, q.token, rate)
 	}
 	return nil

@@ -8,8 +8,11 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,6 +277,65 @@ func TestCallbackWhileItIsSaved(t *testing.T) {
 	if err != nil || all["sub"].State != Succeeded {
 		t.Errorf("state %s, error %v", s.State, err)
 	}
+}
+
+// TestCallbackAsItEnds has somebody consent at the moment in which the question
+// is over: who is told that it was taken was heard.
+func TestCallbackAsItEnds(t *testing.T) {
+	lost := 0
+	for range 20_000 {
+		all := &locked{memory: memory{}}
+		s := &Subscription{Kind: EventSubscription, Name: "sub", Destination: Destination{Type: ToWebHook, URL: "https://receiver.example/"}}
+		h := &Handshake{Subscriptions: all, Client: client(echoStatus(200))}
+		var saved atomic.Bool
+		taken := make(chan error, 1)
+		err := h.Validate(t.Context(), s, Place{registry, "https://acrd.example"}, func() error {
+			kept, ready := *s, make(chan struct{})
+			all.memory["sub"] = &kept
+			go func() {
+				close(ready)
+				for !saved.Load() {
+					runtime.Gosched()
+				}
+				taken <- h.accept(t.Context(), "sub", kept.Validation.Token, 0)
+			}()
+			<-ready
+			saved.Store(true)
+			return nil
+		})
+		if err := errors.Join(err, <-taken); err != nil {
+			t.Fatal(err)
+		}
+		if now, err := all.Subscription(t.Context(), EventSubscription, "sub"); err != nil || now.State != Succeeded {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d were told that their consent was taken, and it was not", lost)
+	}
+}
+
+// locked is a memory that several may use.
+type locked struct {
+	mu sync.Mutex // guards memory
+	memory
+}
+
+func (l *locked) Subscription(ctx context.Context, kind Kind, name string) (*Subscription, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.memory.Subscription(ctx, kind, name)
+	if err != nil {
+		return nil, err
+	}
+	found := *s
+	return &found, nil
+}
+
+func (l *locked) ChangeSubscription(ctx context.Context, kind Kind, name string, change func(*Subscription) (*Subscription, error)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.memory.ChangeSubscription(ctx, kind, name, change)
 }
 
 func TestDeletedNotice(t *testing.T) {

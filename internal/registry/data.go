@@ -429,7 +429,10 @@ func (r *Registry) dataUpdate(w http.ResponseWriter, req *http.Request, rt dataR
 		faultQuarantineState.serve(w)
 		return
 	}
-	if err := r.change(thing, change); err != nil {
+	leave := r.lanes.enter(rt.name) // what is under way may be what is forbidden now
+	err := r.change(thing, change)
+	leave()
+	if err != nil {
 		r.internal(w, "change attributes", err)
 		return
 	}

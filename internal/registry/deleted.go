@@ -47,7 +47,11 @@ func trashedTag(name, tag string, d digest.Digest) string {
 
 // put remembers a manifest, or a tag of one.
 func (x *trash) put(file string, entry any) error {
-	if err := putJSON(x.root, file, entry); err != nil {
+	err := putJSON(x.root, file, entry)
+	if errors.Is(err, fs.ErrNotExist) { // the last of another repository has taken the folder with it
+		err = putJSON(x.root, file, entry)
+	}
+	if err != nil {
 		return fmt.Errorf("remember deleted: %w", err)
 	}
 	return nil
@@ -129,6 +133,9 @@ func readEntries[T any](root *os.Root, dir string) ([]T, error) {
 func (x *trash) names() ([]string, error) {
 	var names []string
 	err := fs.WalkDir(x.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // its last entry was removed just now
+		}
 		if err != nil || !d.IsDir() {
 			return err
 		}
@@ -230,6 +237,8 @@ func (r *Registry) ExpireDeleted(before time.Time) error {
 }
 
 func (r *Registry) expireDeleted(name string, before time.Time) error {
+	leave := r.lanes.enter(name) // what is deleted just now is not what it was
+	defer leave()
 	manifests, err := r.trash.manifests(name)
 	tags, e := r.trash.tags(name, "")
 	errs := []error{err, e}

@@ -56,12 +56,12 @@ func (r *Registry) pushManifest(w http.ResponseWriter, req *http.Request, rt rou
 	var c contents
 	_ = json.Unmarshal(body, &c) // what is no manifest is refused below
 	defer r.pin(rt.name, named(body, &c)...)()
-	r.changing(rt, func() { r.putManifest(w, req, rt) })
+	r.changing(w, req, rt, func() { r.putManifest(w, req, rt) })
 }
 
 // putManifest has distribution store a manifest, indexes it if it is a
 // referrer, and tells of it if it gets a tag. The body is complete before
-// anything is written.
+// anything is written. The caller has the lane of the repository.
 func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt route) {
 	body, bad := readManifest(w, req)
 	if bad != nil {
@@ -79,8 +79,6 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		faultSubject.serve(w)
 		return
 	}
-	leave := r.lanes.enter(rt.name)
-	defer leave()
 	put := func(answer *response) {
 		if l.Subject == nil {
 			r.backend.serve(answer, req)
@@ -198,10 +196,8 @@ func (r *Registry) putReferrer(w *response, req *http.Request, name string, d v1
 }
 
 // deleteManifest has distribution delete a manifest or tag, and with a
-// referrer its entry.
+// referrer its entry. The caller has the lane of the repository.
 func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, rt route) {
-	leave := r.lanes.enter(rt.name)
-	defer leave()
 	answer := &response{ResponseWriter: w}
 	d, err := digest.Parse(rt.ref)
 	if err != nil {

@@ -201,7 +201,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case rt.kind == kindManifest && req.Method == http.MethodPut:
 		r.pushManifest(w, req, rt)
 	case rt.kind == kindManifest && req.Method == http.MethodDelete:
-		r.changing(rt, func() {
+		r.changing(w, req, rt, func() {
 			if bad := r.keeping(rt, func() { r.deleteManifest(w, req, rt) }); bad != nil {
 				bad.serve(w)
 			}

@@ -16,10 +16,17 @@ import (
 )
 
 // changing has do put or delete a manifest, and keeps what is known of the
-// repository true.
-func (r *Registry) changing(rt route, do func()) {
+// repository true. Meanwhile nobody else changes the repository. It may have
+// been locked since the request began, whose client may be slow.
+func (r *Registry) changing(w http.ResponseWriter, req *http.Request, rt route, do func()) {
 	r.writes.RLock()
 	defer r.writes.RUnlock()
+	leave := r.lanes.enter(rt.name)
+	defer leave()
+	if bad := r.locked(req, rt); bad != nil {
+		bad.serve(w)
+		return
+	}
 	d, err := digest.Parse(rt.ref)
 	if err == nil {
 		do()

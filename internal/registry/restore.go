@@ -45,6 +45,7 @@ func (r *Registry) deletedTags(w http.ResponseWriter, req *http.Request, rt data
 		r.internal(w, "list deleted", err)
 		return
 	}
+	all = slices.DeleteFunc(all, func(t acr.DeletedTag) bool { return r.names(rt.name, t.Name, digest.Digest(t.Digest)) })
 	for i := range all {
 		all[i].Expires = r.expires(all[i].Deleted)
 	}
@@ -69,9 +70,7 @@ func (r *Registry) restore(w http.ResponseWriter, req *http.Request, rt dataRout
 		return
 	}
 	if rt.list == "_tags" {
-		if err := r.trash.remove(trashedTag(rt.name, rt.ref, d)); err != nil {
-			r.log.Warn("forget deleted", "image", rt.name, "err", err)
-		}
+		r.back(rt.name, rt.ref, d)
 	}
 	now := time.Now().UTC()
 	answer(w, http.StatusOK, acr.Tag{Name: rt.ref, Digest: d.String(), Created: now, Updated: now, Attributes: acr.Unlocked()})
@@ -147,9 +146,30 @@ func (r *Registry) pushAgain(req *http.Request, name, ref string, d digest.Diges
 	a := &passed{header: http.Header{}}
 	r.ServeHTTP(a, own)
 	if a.status == http.StatusCreated {
-		if err := r.trash.remove(trashedManifest(name, d)); err != nil {
-			r.log.Warn("forget deleted", "image", name, "err", err)
-		}
+		r.back(name, "", d)
 	}
 	return a
+}
+
+// back forgets that a manifest was deleted, or a tag of it, unless that has been
+// done once more.
+func (r *Registry) back(name, tag string, d digest.Digest) {
+	leave := r.lanes.enter(name)
+	defer leave()
+	file, is := trashedManifest(name, d), r.there(route{name: name, ref: d.String()})
+	if tag != "" {
+		file, is = trashedTag(name, tag, d), r.names(name, tag, d)
+	}
+	if !is {
+		return
+	}
+	if err := r.trash.remove(file); err != nil {
+		r.log.Warn("forget deleted", "image", name, "err", err)
+	}
+}
+
+// names says that a tag is put to a manifest.
+func (r *Registry) names(name, tag string, d digest.Digest) bool {
+	is, err := r.layout.resolve(name, tag)
+	return err == nil && is == d
 }

@@ -69,8 +69,12 @@ func acceptAll(req *http.Request) {
 }
 
 // boundUpload refuses with a reason what distribution answers with a 500, and
-// forms, whose body distribution eats while it looks for parameters.
+// forms, whose body distribution eats while it looks for parameters. The body
+// of a POST is nothing that counts, so its parameters do not either.
 func boundUpload(req *http.Request) *fault {
+	if req.Method == http.MethodPost {
+		req.Header.Del("Content-Type")
+	}
 	if req.Method != http.MethodPatch && req.Method != http.MethodPut {
 		return nil
 	}

@@ -109,3 +109,17 @@ func TestSoftDelete_RestoredMeanwhile(t *testing.T) {
 		restore()
 	}
 }
+
+// To mount a blob is to read the repository that it comes from, wherever a
+// request names that.
+func TestMount_ByForm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.push("secret:v1", ociImage(t))
+	blob := s.blob("secret", []byte("secret"))
+	s.want(http.StatusOK, "", "PATCH", "/acr/v1/secret", []byte(`{"readEnabled":false}`))
+	s.want(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION", "POST", "/v2/app/blobs/uploads/?from=secret&mount="+blob.String(), nil)
+	form := []byte("from=secret&mount=" + blob.String())
+	s.want(http.StatusAccepted, "", "POST", "/v2/app/blobs/uploads/", form, "Content-Type: application/x-www-form-urlencoded")
+	s.want(http.StatusNotFound, "BLOB_UNKNOWN", "GET", "/v2/app/blobs/"+blob.String(), nil)
+}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"acrd/eventing"
@@ -168,7 +169,7 @@ func (c *publishCheck) text(field, value string, longest int) {
 		c.fault("."+field, "It is missing.")
 	case len(value) > longest:
 		c.fault("."+field, fmt.Sprintf("It is longer than %d bytes.", longest))
-	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }):
+	case strings.ContainsFunc(value, unicode.IsControl): // some of them are headers of deliveries
 		c.fault("."+field, "It has control characters.")
 	}
 }
@@ -232,6 +233,9 @@ func (c *publishCheck) gridEvent(raw json.RawMessage) eventing.Event {
 	at := c.when("eventTime", e.EventTime, true)
 	if e.Topic != "" && !strings.EqualFold(e.Topic, c.registry) {
 		c.fault(".topic", "It is not this registry. Leave it out: it is filled in.")
+	}
+	if e.DataVersion != "" {
+		c.text("dataVersion", e.DataVersion, longestID)
 	}
 	if e.Metadata != "" && e.Metadata != "1" {
 		c.fault(".metadataVersion", "It is not 1. Leave it out: it is filled in.")

@@ -102,6 +102,8 @@ func TestPublish(t *testing.T) {
 		{"the year 10000", publish, gridType, strings.Replace(grid(""), "2026-11-20T10:00:00.5Z", "9999-12-31T23:00:00-10:00", 1), 400, []string{"[0].eventTime"}, nil},
 		{"another topic", publish, gridType, grid(`,"topic":"/subscriptions/x"`), 400, []string{"[0].topic"}, nil},
 		{"everything is missing", publish, gridType, `[{"metadataVersion":"2"}]`, 400, []string{"[0].id", "[0].subject", "[0].eventType", "[0].eventTime", "[0].metadataVersion"}, nil},
+		{"no header", publish, gridType, strings.Replace(strings.Replace(grid(""), `"id":"1"`, `"id":"1\u007f"`, 1), `"dataVersion":"2"`, `"dataVersion":"2\r\nX: y"`, 1), 400, []string{"[0].id", "[0].dataVersion"}, nil},
+		{"a long version", publish, gridType, strings.Replace(grid(""), `"dataVersion":"2"`, `"dataVersion":"`+strings.Repeat("2", 257)+`"`, 1), 400, []string{"[0].dataVersion"}, nil},
 		{"no array", publish, gridType, `{}`, 400, []string{"body"}, nil},
 		{"none", publish, gridType, `[]`, 400, []string{"body"}, nil},
 		{"too many", publish, gridType, `[` + strings.Repeat("{},", 5000) + `{}]`, 400, []string{"body"}, nil},

@@ -159,7 +159,9 @@ func (w *WebHook) request(ctx context.Context, d eventing.Delivery) (*http.Reque
 	h.Set("User-Agent", "acrd")
 	if d.Schema != eventing.WebhookSchema {
 		for name, value := range d.Properties() {
-			h.Set(name, value)
+			if httpguts.ValidHeaderFieldValue(value) { // an event may be older than the rules for them
+				h.Set(name, value)
+			}
 		}
 	}
 	if d.Schema == eventing.CloudEvents10 && w.origin != "" {

@@ -104,13 +104,14 @@ func TestWebHookHeaders(t *testing.T) {
 func TestWebHookOddAttributes(t *testing.T) {
 	url, got := endpoint(t, nil)
 	d := pushed(eventing.EventGridSchema)
+	d.Events[0].DataVersion = "1\r\nX-Forged: b"
 	d.Events[0].Attributes = map[string]string{"X-Two-Lines": "a\r\nX-Forged: b", "X-Null": "a\x00", "X-Word": "größe"}
 	destination := eventing.Destination{URL: url, Attributes: []eventing.Attribute{{Name: "X-Two-Lines", Field: "data.a"}, {Name: "X-Null", Field: "data.b"}, {Name: "X-Word", Field: "data.c"}}}
 	if _, err := openWebHook(t, destination, Keys{}).Deliver(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	h := (*got)[0].Header
-	if h.Get("X-Word") != "größe" || len(h.Values("X-Two-Lines"))+len(h.Values("X-Null"))+len(h.Values("X-Forged")) != 0 {
+	if h.Get("X-Word") != "größe" || len(h.Values("X-Two-Lines"))+len(h.Values("X-Null"))+len(h.Values("X-Forged"))+len(h.Values("Aeg-Data-Version")) != 0 {
 		t.Errorf("it is delivered with %v", h)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,25 +47,39 @@ func (f *Fetcher) withMirror(ctx context.Context, c steps.Context, cred credenti
 		return err
 	}
 	m := &mirror{f: f, dir: filepath.Join(scratch, mirrors, key)}
-	// Found at the start, the mark means that the process ended in the middle.
-	mark := m.dir + ".busy"
-	if _, err := os.Lstat(mark); err == nil || m.size() > f.Limits.withDefaults().Bytes {
-		if err := os.RemoveAll(m.dir); err != nil {
-			return fmt.Errorf("remove mirror: %w", cause(err))
-		}
-	}
 	if err := os.MkdirAll(filepath.Dir(m.dir), 0o700); err != nil {
 		return fmt.Errorf("make mirror: %w", cause(err))
 	}
-	if err := os.WriteFile(mark, nil, 0o600); err != nil {
-		return fmt.Errorf("mark mirror: %w", cause(err))
+	unfinished, err := m.mark()
+	if err != nil {
+		return err
+	}
+	if unfinished || m.size() > f.Limits.withDefaults().Bytes {
+		if err := os.RemoveAll(m.dir); err != nil {
+			return fmt.Errorf("remove mirror: %w", cause(err))
+		}
 	}
 	err = use(m)
 	if err != nil {
 		err = errors.Join(err, m.sweep(ctx))
 	}
-	return errors.Join(err, m.touch(), os.Remove(mark))
+	return errors.Join(err, m.touch(), m.unmark())
 }
+
+// mark says that the mirror is being written to or removed. If it said so
+// before, a process has ended in the middle.
+func (m *mirror) mark() (unfinished bool, err error) {
+	_, err = os.Lstat(m.busy())
+	unfinished = err == nil
+	if err := os.WriteFile(m.busy(), nil, 0o600); err != nil {
+		return false, fmt.Errorf("mark mirror: %w", cause(err))
+	}
+	return unfinished, nil
+}
+
+func (m *mirror) unmark() error { return os.Remove(m.busy()) }
+
+func (m *mirror) busy() string { return m.dir + ".busy" }
 
 // touch notes that the mirror was used, for Prune.
 func (m *mirror) touch() error {
@@ -100,7 +115,14 @@ func (f *Fetcher) pruneMirror(ctx context.Context, dir string, unused time.Durat
 		return nil // it has gone, or is no mirror
 	}
 	f.log().Info("mirror removed", "mirror", info.Name(), "used", info.ModTime())
-	return os.RemoveAll(dir)
+	m := &mirror{f: f, dir: dir}
+	if _, err := m.mark(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return m.unmark()
 }
 
 // suspect removes the mirror if git could not read it, so that it is not in the
@@ -138,9 +160,14 @@ func (m *mirror) size() int64 {
 	return total
 }
 
+func (m *mirror) exists() bool {
+	_, err := os.Lstat(filepath.Join(m.dir, "HEAD"))
+	return err == nil
+}
+
 // init makes the repository unless it is there.
 func (m *mirror) init(ctx context.Context, hash string) error {
-	if _, err := os.Lstat(filepath.Join(m.dir, "HEAD")); err == nil {
+	if m.exists() {
 		return nil
 	}
 	return m.f.git(ctx, gitCommand{args: []string{
@@ -160,19 +187,37 @@ func keptRef(hash string) string { return "refs/acrd/" + hash }
 
 // has tells whether all of the object is in the mirror.
 func (m *mirror) has(ctx context.Context, hash string) bool {
-	if _, err := os.Lstat(filepath.Join(m.dir, "HEAD")); err != nil {
-		return false
-	}
-	return m.f.git(ctx, gitCommand{gitDir: m.dir, args: []string{"rev-parse", "--quiet", "--verify", "--end-of-options", keptRef(hash)}}) == nil
+	return m.exists() && m.f.git(ctx, gitCommand{gitDir: m.dir, args: []string{"rev-parse", "--quiet", "--verify", "--end-of-options", keptRef(hash)}}) == nil
 }
 
-// fetch brings the object into the mirror: alone if the server gives it out by
-// its hash, or else with all that the server has.
+// renewing calls fill, which fetches. If git cannot do that with what is kept
+// from earlier fetches, whatever has become of it or of the server's repository
+// since, fill is called again with nothing there.
+func (m *mirror) renewing(ctx context.Context, fill func() error) error {
+	_, absent := os.Lstat(m.dir)
+	err := fill()
+	if refused := (*gitError)(nil); absent != nil || !errors.As(err, &refused) || ctx.Err() != nil {
+		return err
+	}
+	m.f.log().Warn("mirror made anew", "mirror", filepath.Base(m.dir), "err", err)
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("remove mirror: %w", cause(err))
+	}
+	return fill()
+}
+
+// fetch brings the object into the mirror.
 func (m *mirror) fetch(ctx context.Context, from *peer, hash string) error {
+	return m.renewing(ctx, func() error { return m.fetchObject(ctx, from, hash) })
+}
+
+// fetchObject fetches the object alone if the server gives it out by its hash,
+// or else with all that the server has.
+func (m *mirror) fetchObject(ctx context.Context, from *peer, hash string) error {
 	if err := m.init(ctx, hash); err != nil {
 		return err
 	}
-	err := m.run(ctx, from, "--depth=1", "+"+hash+":"+keptRef(hash))
+	err := m.run(ctx, from, []string{"--depth=1"}, "+"+hash+":"+keptRef(hash))
 	if refused := (*gitError)(nil); !errors.As(err, &refused) || ctx.Err() != nil {
 		return err
 	} else if strings.Contains(refused.said, "not our ref") {
@@ -187,18 +232,19 @@ func (m *mirror) fetch(ctx context.Context, from *peer, hash string) error {
 // fetchAll brings every branch and tag, with their history.
 func (m *mirror) fetchAll(ctx context.Context, from *peer) error {
 	everything := []string{"+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"}
+	options := []string{"--prune"} // a branch may have become a folder of branches
 	if _, err := os.Lstat(filepath.Join(m.dir, "shallow")); err == nil {
-		return m.run(ctx, from, "--unshallow", everything...)
+		options = append(options, "--unshallow")
 	}
-	return m.run(ctx, from, "--prune", everything...)
+	return m.run(ctx, from, options, everything...)
 }
 
-func (m *mirror) run(ctx context.Context, from *peer, option string, refspecs ...string) error {
-	args := []string{
-		"fetch", option, "--progress", "--no-tags", "--no-write-fetch-head",
+func (m *mirror) run(ctx context.Context, from *peer, options []string, refspecs ...string) error {
+	args := slices.Concat([]string{"fetch"}, options, []string{
+		"--progress", "--no-tags", "--no-write-fetch-head",
 		"--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", from.url,
-	}
-	return m.f.git(ctx, gitCommand{gitDir: m.dir, peer: from, args: append(args, refspecs...)})
+	}, refspecs)
+	return m.f.git(ctx, gitCommand{gitDir: m.dir, peer: from, args: args})
 }
 
 // keep gives the object, which has come with others, its ref.

@@ -100,6 +100,58 @@ func TestMirrorSHA256(t *testing.T) {
 	}
 }
 
+// TestMirrorSHA256Short begins with what does not say how hashes are made.
+func TestMirrorSHA256Short(t *testing.T) {
+	s := newGitServer(t)
+	r := s.repo(t, "app.git", "--object-format=sha256")
+	commit := r.commit("main", map[string]string{"a": "1"})
+	f := &Fetcher{}
+	for _, ref := range []string{"#" + commit[:10], "#main"} {
+		if got := mustFetch(t, f, r.url+ref); got.Commit != commit {
+			t.Errorf("commit %s; want %s", got.Commit, commit)
+		}
+	}
+}
+
+// TestMirrorOfAnother finds another repository behind the URL.
+func TestMirrorOfAnother(t *testing.T) {
+	s := newGitServer(t)
+	r := s.repo(t, "app.git")
+	r.commit("main", map[string]string{"a": "1"})
+	f := &Fetcher{}
+	mustFetch(t, f, r.url)
+	if err := os.RemoveAll(r.dir); err != nil {
+		t.Fatal(err)
+	}
+	r = s.repo(t, "app.git", "--object-format=sha256")
+	commit := r.commit("main", map[string]string{"a": "2"})
+	for _, ref := range []string{"", "#" + commit[:10]} {
+		mustFetch(t, f, r.url+ref).wantFile(t, "a", "2")
+	}
+}
+
+// TestMirrorBranchBecomesFolder renames a branch to one below its name.
+func TestMirrorBranchBecomesFolder(t *testing.T) {
+	s := newGitServer(t)
+	r := s.repo(t, "app.git")
+	f := &Fetcher{}
+	first := r.commit("main", map[string]string{"a": "1"})
+	mustFetch(t, f, r.url+"#"+first[:10])
+	second := r.commit("main", map[string]string{"a": "2"})
+	mustFetch(t, f, r.url+"#"+second) // shallow
+	r.git("update-ref", "-d", "refs/heads/main")
+	third := r.commit("main/next", map[string]string{"a": "3"})
+	before := onlyMirror(t, f)
+	kept := filepath.Join(before, "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustFetch(t, f, r.url+"#"+third[:10]).wantFile(t, "a", "3")
+	if _, err := os.Lstat(kept); err != nil {
+		t.Errorf("the mirror was made anew: %v", err)
+	}
+}
+
 func TestMirrorConcurrently(t *testing.T) {
 	s := newGitServer(t)
 	r := s.repo(t, "app.git")
@@ -194,6 +246,25 @@ func TestMirrorDamaged(t *testing.T) {
 	}
 	fetchInto(t, f, r.url).wantError(t, "git ")
 	mustFetch(t, f, r.url).wantFile(t, "a", "1")
+}
+
+// TestMirrorUnusable loses what git cannot do without, and fetches more.
+func TestMirrorUnusable(t *testing.T) {
+	s := newGitServer(t)
+	r := s.repo(t, "app.git")
+	f := &Fetcher{}
+	for i, name := range []string{"objects", "refs", "HEAD", "config"} {
+		commit := r.commit("main", map[string]string{"a": fmt.Sprint(i)})
+		mustFetch(t, f, r.url)
+		if err := os.RemoveAll(filepath.Join(onlyMirror(t, f), name)); err != nil {
+			t.Fatal(err)
+		}
+		mustFetch(t, f, r.url).wantFile(t, "a", fmt.Sprint(i))
+		if err := os.RemoveAll(filepath.Join(onlyMirror(t, f), name)); err != nil {
+			t.Fatal(err)
+		}
+		mustFetch(t, f, r.url+"#"+commit[:10]).wantFile(t, "a", fmt.Sprint(i))
+	}
 }
 
 func TestMirrorCanceled(t *testing.T) {

@@ -71,10 +71,17 @@ func isHex(s string) bool {
 
 // expand completes an abbreviated hash, for which everything has to be there.
 func (m *mirror) expand(ctx context.Context, from *peer, short string) (revision, error) {
-	if err := m.init(ctx, short); err != nil {
+	one, err := m.anyHash(ctx, from)
+	if err != nil {
 		return revision{}, err
 	}
-	if err := m.fetchAll(ctx, from); err != nil {
+	err = m.renewing(ctx, func() error {
+		if err := m.init(ctx, one); err != nil {
+			return err
+		}
+		return m.fetchAll(ctx, from)
+	})
+	if err != nil {
 		return revision{}, err
 	}
 	hash, err := m.f.gitOutput(ctx, gitCommand{gitDir: m.dir, args: []string{
@@ -87,6 +94,19 @@ func (m *mirror) expand(ctx context.Context, from *peer, short string) (revision
 	}
 	hash = strings.TrimSpace(hash)
 	return revision{commit: hash, object: hash}, m.keep(ctx, hash)
+}
+
+// anyHash is one of the server's hashes, which shows how all are made; empty
+// if it has none.
+func (m *mirror) anyHash(ctx context.Context, from *peer) (string, error) {
+	refs, err := m.list(ctx, from, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, hash := range refs.hash {
+		return hash, nil
+	}
+	return "", nil
 }
 
 // A listing is what a server says of the refs it was asked for.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -93,6 +94,9 @@ func (p *Packed) readOnce(ctx context.Context, root *os.Root, name string) (r re
 	if r.info, err = f.Stat(); err != nil {
 		return reading{}, false, err
 	}
+	if !r.info.Mode().IsRegular() {
+		return reading{}, false, &ChangedError{Path: name}
+	}
 	h := sha256.New()
 	n, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, 128<<10))
 	if err != nil {
@@ -109,16 +113,20 @@ func (p *Packed) readOnce(ctx context.Context, root *os.Root, name string) (r re
 	return r, sameState(r.info, after), nil
 }
 
+// open opens what was a file a moment ago.
 func (p *Packed) open(root *os.Root, name string) (*os.File, error) {
-	open, file := root.Open, filepath.FromSlash(name)
+	open, lstat, file := root.OpenFile, root.Lstat, filepath.FromSlash(name)
 	if hostPath, ok := p.outside[name]; ok {
-		open, file = os.Open, hostPath
+		open, lstat, file = os.OpenFile, os.Stat, hostPath
 	}
-	f, err := open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &ChangedError{Path: name} // it was there a moment ago
+	f, err := open(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would keep us waiting
+	if err == nil {
+		return f, nil
 	}
-	return f, err
+	if info, e := lstat(file); e != nil || !info.Mode().IsRegular() {
+		return nil, &ChangedError{Path: name}
+	}
+	return nil, err
 }
 
 // sameState reports whether nobody wrote to a file between two stats.

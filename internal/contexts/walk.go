@@ -61,7 +61,7 @@ func (w *walker) folder(ctx context.Context, dir string, match patternmatcher.Ma
 	}
 	children, err := readDir(w.root, dir)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", dir, err)
+		return w.lost(dir, fs.ModeDir, fmt.Errorf("list %s: %w", dir, err))
 	}
 	for _, child := range children {
 		if err := w.child(ctx, path.Join(dir, child.Name()), child, match); err != nil {
@@ -96,11 +96,8 @@ func (w *walker) child(ctx context.Context, name string, child fs.DirEntry, pare
 		return nil
 	}
 	info, err := child.Info()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // gone between the listing and now
-	}
 	if err != nil {
-		return err
+		return w.lost(name, child.Type(), err)
 	}
 	if !info.IsDir() {
 		return w.leaf(name, info)
@@ -131,7 +128,7 @@ func (w *walker) leaf(name string, info fs.FileInfo) error {
 	case info.Mode()&fs.ModeSymlink != 0:
 		target, err := w.root.Readlink(name)
 		if err != nil {
-			return err
+			return w.lost(name, fs.ModeSymlink, err)
 		}
 		return w.add(Entry{
 			Path: name, Type: Symlink, Mode: 0o777,
@@ -140,6 +137,22 @@ func (w *walker) leaf(name string, info fs.FileInfo) error {
 	}
 	w.skipped = append(w.skipped, name)
 	return nil
+}
+
+// lost judges an error about name, which was of this type when it was listed.
+// If it has gone since, with all that was in it, there is none.
+func (w *walker) lost(name string, was fs.FileMode, err error) error {
+	if name == "." {
+		return err
+	}
+	now, e := w.root.Lstat(name)
+	switch {
+	case errors.Is(e, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrNotExist), e != nil, now.Mode().Type() != was.Type():
+		return &ChangedError{Path: name}
+	}
+	return err
 }
 
 // file adds what is at hostPath as name, with its sum if that is known.

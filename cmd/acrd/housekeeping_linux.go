@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"acrd/internal/acr"
 	"acrd/internal/api"
 	"acrd/internal/contexts"
 	"acrd/internal/source"
+	"acrd/runner"
 )
 
 // What the daemon keeps of its own accord, and for how long. The build cache
@@ -57,10 +59,8 @@ func (h *housekeeping) serve(ctx context.Context) {
 }
 
 func (h *housekeeping) once(ctx context.Context, now time.Time) error {
-	freed, err := h.uploads.Collect(ctx, diskSize(h.state)/uploadShare, uploadAge)
-	unpacked, e := h.archives.Sweep(now.Add(-archiveAge))
-	freed += unpacked
-	errs := []error{err, e, h.fetcher.Prune(ctx, mirrorAge), h.expire(ctx)}
+	freed, err := h.collectUploads(ctx, now)
+	errs := []error{err, h.fetcher.Prune(ctx, mirrorAge), h.expire(ctx)}
 	var g acr.Garbage
 	if now.Sub(h.purged) >= registryEvery {
 		h.purged = now
@@ -71,6 +71,36 @@ func (h *housekeeping) once(ctx context.Context, now time.Time) error {
 		h.log.Info("housekeeping", "contexts-freed-bytes", freed, "pushes-removed", g.Uploads, "blobs-removed", g.Blobs, "blobs-freed-bytes", g.Bytes)
 	}
 	return errors.Join(errs...)
+}
+
+// collectUploads frees uploads, but those of runs that have yet to begin.
+func (h *housekeeping) collectUploads(ctx context.Context, now time.Time) (freed int64, err error) {
+	waiting, err := h.store.Runs(ctx, runner.Filter{Statuses: []runner.Status{runner.Queued, runner.Started}})
+	if err != nil {
+		return 0, err
+	}
+	oldest := now
+	for _, run := range waiting {
+		id, uploaded := strings.CutPrefix(run.Request.Source, runner.UploadScheme)
+		if !uploaded {
+			continue
+		}
+		if run.Created.Before(oldest) {
+			oldest = run.Created
+		}
+		digest, err := contexts.ParseDigest(id)
+		if err != nil {
+			continue // an archive's
+		}
+		release, err := h.uploads.Keep(digest)
+		if err != nil {
+			return 0, err
+		}
+		defer release()
+	}
+	freed, err = h.uploads.Collect(ctx, diskSize(h.state)/uploadShare, uploadAge)
+	unpacked, e := h.archives.Sweep(oldest.Add(-archiveAge))
+	return freed + unpacked, errors.Join(err, e)
 }
 
 // collect frees what nobody needs of the registry. Uploads get the same time

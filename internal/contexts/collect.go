@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
 // Collect makes room. Contexts that were not of use for maxAge go (0: none
 // for its age), then the least recently used ones until at most keepBytes of
-// content are left (negative: no bound); open trees stay, whatever they hold.
+// content are left (negative: no bound); what is open or kept stays, whatever
+// it holds.
 // Contents go when no tree has them and no context that is still to be laid
 // out lists them. It returns the bytes that it freed.
 //
@@ -27,6 +29,7 @@ func (s *Store) Collect(ctx context.Context, keepBytes int64, maxAge time.Durati
 	if err != nil {
 		return 0, fmt.Errorf("collect contexts: %w", err)
 	}
+	uses = slices.DeleteFunc(uses, func(u use) bool { return s.inUse(u.context) })
 	for maxAge > 0 && len(uses) > 0 && time.Since(uses[0].last) > maxAge {
 		if _, err := s.evict(uses[0]); err != nil {
 			return 0, fmt.Errorf("collect contexts: %w", err)
@@ -43,6 +46,24 @@ func (s *Store) Collect(ctx context.Context, keepBytes int64, maxAge time.Durati
 		return freed, fmt.Errorf("collect contexts: %w", err)
 	}
 	return freed, nil
+}
+
+// Keep keeps Collect from removing a context, laid out or not, until release is
+// called.
+func (s *Store) Keep(d Digest) (release func(), err error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[d]++
+	return sync.OnceFunc(func() { s.release(d) }), nil
+}
+
+func (s *Store) inUse(d Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[d] > 0 || s.building[d] != nil
 }
 
 // A use is when a context was last planned or opened.

@@ -248,3 +248,33 @@ func TestMachineStopped(t *testing.T) {
 		t.Errorf("left of the context (-want +got):\n%s", diff)
 	}
 }
+
+// TestCollectKeeps spares a context that a run waits for, laid out or not.
+func TestCollectKeeps(t *testing.T) {
+	for _, laidOut := range []bool{false, true} {
+		s := newStore(t)
+		p := pack(t, folder(t, map[string]string{"a": "1"}))
+		add(t, s, p)
+		if laidOut {
+			open(t, s, p.Manifest).Close()
+		}
+		usedAt(t, s, p.Manifest, time.Hour)
+		release, err := s.Keep(p.Manifest.Digest())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Collect(t.Context(), 0, time.Minute); err != nil {
+			t.Error(err)
+		}
+		open(t, s, p.Manifest).Close()
+		release()
+		release() // does nothing
+		usedAt(t, s, p.Manifest, time.Hour)
+		if _, err := s.Collect(t.Context(), 0, time.Minute); err != nil {
+			t.Error(err)
+		}
+		if n := contents(t, s); n != 0 {
+			t.Errorf("laid out %v: %d contents are left when nobody keeps them", laidOut, n)
+		}
+	}
+}

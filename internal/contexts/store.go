@@ -54,7 +54,7 @@ type Store struct {
 	relied sync.RWMutex
 
 	mu       sync.Mutex               // guards the two below, and trees from vanishing between look and hold
-	held     map[Digest]int           // open trees
+	held     map[Digest]int           // open trees, and what is kept
 	building map[Digest]chan struct{} // closed when the build is over
 }
 

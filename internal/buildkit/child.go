@@ -31,6 +31,7 @@ const (
 	firstPause    = 50 * time.Millisecond
 	longestPause  = 30 * time.Second
 	firstStarts   = 3 // of an engine that says each time why it cannot serve
+	burials       = 3 // of a child that dies, too, when it is to remove what one has left
 	faultyDeaths  = 5
 	faultyWithin  = time.Minute
 	startTimeout  = 30 * time.Second
@@ -132,6 +133,7 @@ func (c *child) supervise(ctx context.Context) error {
 		began := time.Now()
 		err := c.life(ctx, files)
 		if ctx.Err() != nil {
+			c.bury(ctx, files, err)
 			return nil
 		}
 		refused, final := refusal(err)
@@ -150,10 +152,23 @@ func (c *child) supervise(ctx context.Context) error {
 			}
 		})
 		c.options.Log.Warn("build engine stopped, starting it again", "err", err, "pause", pause)
-		if err := wait(ctx, pause); err != nil {
+		if wait(ctx, pause) != nil {
+			c.bury(ctx, files, err)
 			return nil
 		}
 		pause = min(2*pause, longestPause)
+	}
+}
+
+// bury starts one more child, which ends at once, if the last one has not
+// ended by itself: nobody else would remove what that has left. One that says
+// why it cannot start has tried.
+func (c *child) bury(ctx context.Context, files []*os.File, err error) {
+	for range burials {
+		if refused, _ := refusal(err); err == nil || refused {
+			return
+		}
+		err = c.life(ctx, files)
 	}
 }
 
@@ -234,7 +249,9 @@ func (c *child) start(files []*os.File, life string) (*exec.Cmd, io.Closer, *os.
 	config.Life = life
 	if err := json.NewEncoder(input).Encode(config); err != nil {
 		status.Close()
-		return cmd, input, nil, fmt.Errorf("configure build engine: %w", err)
+		input.Close()
+		_ = cmd.Process.Kill()
+		return nil, nil, nil, errors.Join(fmt.Errorf("configure build engine: %w", err), cmd.Wait())
 	}
 	return cmd, input, status, nil
 }

@@ -323,10 +323,12 @@ func (s *soak) restart() {
 	}
 }
 
-// awaitEnd waits until no run is queued or in progress.
+// awaitEnd waits until no run is queued or in progress. It has to find none
+// twice: one that goes back to the queue meanwhile may be missed once.
 func (s *soak) awaitEnd(patience time.Duration) {
 	s.Helper()
 	var open []string
+	none := 0
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		s.watch(s.Context())
 		open = nil
@@ -339,7 +341,10 @@ func (s *soak) awaitEnd(patience time.Duration) {
 				open = append(open, run.Name+" "+run.Properties.Status)
 			}
 		}
-		if len(open) == 0 {
+		if none++; len(open) > 0 {
+			none = 0
+		}
+		if none == 2 {
 			return
 		}
 	}

@@ -43,6 +43,7 @@ func TestEngine(t *testing.T) {
 		runs++
 		id := "suite" + string(rune('a'+runs))
 		p := place(t, filepath.Join(state, "runs", id), id, d.registry)
+		p.Allow = []string{steps.AllowHostNet}
 		s, err := e.Open(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +52,21 @@ func TestEngine(t *testing.T) {
 	}
 	stepstest.TestEngine(t, open)
 	t.Run("CacheScope", func(t *testing.T) { testCacheScope(t, open(t)) })
+	t.Run("Ports", func(t *testing.T) { testPorts(t, open(t)) })
 	t.Run("Compression", func(t *testing.T) { testCompression(t, d, open(t)) })
+}
+
+// testPorts publishes a port where a step has no network of its own: as with
+// docker, that is said and does nothing.
+func testPorts(t *testing.T, b *stepstest.Bench) {
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	for _, network := range []string{control.NetworkHost, control.NetworkNone} {
+		var out output
+		op := &steps.ExecOp{Step: "it", Image: b.Image, Args: []string{"true"}, Network: network, Ports: []string{"80"}}
+		if err := b.Exec(t.Context(), op, steps.Output{Stdout: &out, Stderr: &out}); err != nil || !strings.Contains(out.String(), "discarded") {
+			t.Errorf("network %s: %v, %q; want a warning", network, err, out.String())
+		}
+	}
 }
 
 // testCompression pushes what was first built for the run alone, and so kept

@@ -212,7 +212,12 @@ func (x *execution) tidy() {
 // publish listens on the host for the container's ports, and inside the
 // container for the daemon's registry.
 func (x *execution) publish(ctx context.Context) error {
-	for _, p := range x.spec.Ports {
+	ports := x.spec.Ports
+	if len(ports) > 0 && (x.endpoint == nil || !x.endpoint.Addr.IsValid()) {
+		_ = x.out.Frame(control.FrameNotice, []byte("WARNING: Published ports are discarded on the network "+x.spec.Network))
+		ports = nil // as docker does
+	}
+	for _, p := range ports {
 		address := net.JoinHostPort(p.HostIP, fmt.Sprint(p.HostPort))
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {

@@ -26,7 +26,7 @@ func (r *Runner) Cancel(ctx context.Context, id string) error {
 	}
 	if run.Status == Canceled {
 		r.log().Info("run canceled in the queue", "run", id)
-		r.endLog(context.WithoutCancel(ctx), run, "Run ID: %s was canceled before it started", id)
+		r.endLog(context.WithoutCancel(ctx), run, canceledInQueue, id)
 		return nil
 	}
 	r.cancelHere(run)
@@ -49,6 +49,8 @@ func (r *Runner) cancelHere(run *Run) {
 		r.early[run.ID] = run.Attempt
 	}
 }
+
+const canceledInQueue = "Run ID: %s was canceled before it started"
 
 // endLog adds the last line to the log of a run that does not execute here.
 func (r *Runner) endLog(ctx context.Context, run *Run, format string, args ...any) {

@@ -140,8 +140,8 @@ func (s strays) since(held []Held, before, now map[string]holding, age time.Dura
 // letGoAtOnce bounds how many runs that wait are looked up with a beat.
 const letGoAtOnce = 200
 
-// letGo closes the logs of runs that were submitted here and that another
-// daemon has taken.
+// letGo gives up the logs of runs that were submitted here and that another
+// daemon has taken, or cancelled in the queue.
 func (r *Runner) letGo(ctx context.Context, d Daemon) {
 	r.mu.Lock()
 	var ids []string
@@ -156,9 +156,24 @@ func (r *Runner) letGo(ctx context.Context, d Daemon) {
 		if err != nil || run.Status == Queued || run.Owner == d.ID {
 			continue
 		}
-		if log := r.takeWaiting(id).log; log != nil {
-			_ = log.Close() // nothing was written to it
+		if run.Status == Canceled && run.Started.IsZero() {
+			r.endLog(ctx, run, canceledInQueue, id)
+			continue
 		}
+		if log := r.takeWaiting(id).log; log != nil {
+			r.yieldLog(id, log)
+		}
+	}
+}
+
+// yieldLog gives up a log to which nothing was written.
+func (r *Runner) yieldLog(id string, log Log) {
+	err := log.Close()
+	if err == nil {
+		err = r.Logs.Yield(id)
+	}
+	if err != nil {
+		r.log().Warn("log could not be given up", "run", id, "err", err)
 	}
 }
 

@@ -206,3 +206,51 @@ func TestEndNotSaved(t *testing.T) {
 		}
 	})
 }
+
+// TestLogOfAnotherDaemon submits a run to a daemon, and another carries it out
+// that archives logs in the same place: what that one has archived is the log.
+func TestLogOfAnotherDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket, err := logs.OpenBucket(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bucket.Close()
+		db := openStore(t)
+		front := newBench(t, func(r *runner.Runner) { r.Store, r.Alone, r.Name = noQueue{db}, false, "front" })
+		defer front.end()
+		front.logs.Bucket = bucket
+		time.Sleep(time.Minute) // it has joined
+		run, canceled := front.submit("{steps: [{cmd: x}]}"), front.submit("{steps: [{cmd: x}]}")
+		elsewhere := &runner.Runner{Store: db, Logs: &logs.Dir{Path: t.TempDir(), Bucket: bucket}}
+		if err := elsewhere.Cancel(t.Context(), canceled.ID); err != nil {
+			t.Fatal(err)
+		}
+		back := newBench(t, func(r *runner.Runner) {
+			r.Store, r.Alone, r.Engine = db, false, obliging()
+			r.Logs.(*logs.Dir).Bucket = bucket
+		})
+		defer back.end()
+		back.store = db
+		back.ended(run.ID)
+		time.Sleep(time.Minute)
+		restarted := &logs.Dir{Path: front.logs.Path, Bucket: bucket}
+		over := func(context.Context, string) (bool, error) { return true, nil }
+		if err := restarted.Recover(t.Context(), over); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]string{run.ID: "was successful", canceled.ID: "was canceled before it started"} {
+			for name, from := range map[string]*logs.Dir{"that submitted": front.logs, "that was started anew": restarted} {
+				r, err := from.Open(t.Context(), id, 0, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(r)
+				r.Close()
+				if err != nil || !strings.Contains(string(text), want) {
+					t.Errorf("the daemon %s has as log: %q, %v; want %q", name, text, err, want)
+				}
+			}
+		}
+	})
+}

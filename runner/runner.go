@@ -54,6 +54,9 @@ type Logs interface {
 	// Remove removes a log, archived or not. One that is not there is no
 	// error; one that is being written is.
 	Remove(ctx context.Context, run string) error
+	// Yield removes what is here of a log that another daemon writes: what
+	// that one archives is the log then.
+	Yield(run string) error
 	// Size is what the log takes.
 	Size(ctx context.Context, run string) (int64, error)
 }

@@ -260,3 +260,32 @@ func TestOpenBucket(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRecoverKeepsLonger starts a daemon that has the beginning of a log, while
+// another one has archived the whole in the same place.
+func TestRecoverKeepsLonger(t *testing.T) {
+	a := newDir(t)
+	b := &Dir{Path: t.TempDir(), Bucket: a.Bucket}
+	for run, begun := range map[string]string{"ca1": "", "ca2": "begun\n", "ca3": "begun, and much longer than that\n"} {
+		if l := create(t, &Dir{Path: a.Path}, run); begun != "" {
+			write(t, l, "a", begun)
+		}
+		l := create(t, b, run)
+		write(t, l, "", "all of the log\n")
+		if err := errors.Join(l.Close(), b.Archive(t.Context(), run)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Recover(t.Context(), func(context.Context, string) (bool, error) { return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	for run, want := range map[string]string{"ca1": "all of the log", "ca2": "all of the log", "ca3": "much longer"} {
+		r, err := a.Open(t.Context(), run, 0, false)
+		if got := all(t, r, err); !strings.Contains(got, want) {
+			t.Errorf("%s: %q", run, got)
+		}
+	}
+	if left, _ := os.ReadDir(a.Path); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}

@@ -169,6 +169,19 @@ func (d *Dir) Remove(ctx context.Context, run string) error {
 	return nil
 }
 
+// Yield removes the files of a log, and not what is archived: another daemon
+// writes it. One that is being written here is ErrLive.
+func (d *Dir) Yield(run string) error {
+	if !validRun().MatchString(run) {
+		return ErrNone
+	}
+	defer d.turn(run)()
+	if d.isLive(run) != nil {
+		return fmt.Errorf("remove log of run %s: %w", run, ErrLive)
+	}
+	return d.removeFolder(run)
+}
+
 // removeFolder removes a run's folder at one stroke: half of one would look
 // like a log.
 func (d *Dir) removeFolder(run string) error {
@@ -217,7 +230,16 @@ func (d *Dir) Recover(ctx context.Context, ended func(ctx context.Context, run s
 	return errors.Join(errs...)
 }
 
+// finish ends and archives the log of a run. If another daemon that archives
+// in the same place has had more of it, that stays.
 func (d *Dir) finish(ctx context.Context, run string) error {
+	longer, err := d.isArchivedLonger(ctx, run)
+	if err != nil {
+		return err
+	}
+	if longer {
+		return d.Yield(run)
+	}
 	l, err := d.Reopen(run)
 	if err != nil {
 		return err
@@ -226,4 +248,28 @@ func (d *Dir) finish(ctx context.Context, run string) error {
 		return err
 	}
 	return d.Archive(ctx, run)
+}
+
+// isArchivedLonger says that there is more in the archive than here.
+func (d *Dir) isArchivedLonger(ctx context.Context, run string) (bool, error) {
+	if d.Bucket == nil {
+		return false, nil
+	}
+	a, err := d.openArchive(ctx, run, []string{textFile})
+	if errors.Is(err, ErrNone) || errors.Is(err, errArchive) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = a.Close() }()
+	size, err := a.parts[0].Size()
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(filepath.Join(d.folder(run), textFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return err == nil && size > info.Size(), err
 }

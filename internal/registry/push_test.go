@@ -241,3 +241,31 @@ func TestPurgeUploads(t *testing.T) {
 	s.want(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "GET", open, nil)
 	s.want(http.StatusOK, "", "HEAD", "/v2/app/blobs/"+kept, nil)
 }
+
+// Uploads that begin and end while others are purged are not in the way.
+func TestPurgeUploads_Meanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for range 30 {
+				a := s.want(http.StatusAccepted, "", "POST", "/v2/app/blobs/uploads/", nil)
+				a = s.want(http.StatusAccepted, "", "PATCH", a.header.Get("Location"), []byte("some"), octets)
+				s.want(http.StatusNoContent, "", "DELETE", a.header.Get("Location"), nil)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { clients.Wait(); close(ended) }()
+	for {
+		if n, err := s.reg.PurgeUploads(t.Context(), time.Now().Add(-time.Hour)); n != 0 || err != nil {
+			t.Errorf("purged %d, %v; want none", n, err)
+		}
+		select {
+		case <-ended:
+			return
+		default:
+		}
+	}
+}

@@ -192,12 +192,17 @@ func (db *DB) Lanes(ctx context.Context, subscription int64) ([]eventing.Lane, e
 	return all, err
 }
 
-// moveRows gives rows of a queue another time. A row of the same event that is
-// there already stays where it is.
+// moveRows gives rows of a queue another time. An event may be there more than
+// once, for it was redelivered while it was delivered: one row of it is left.
 func moveRows(ctx context.Context, t *tx, to int64, subscription int64, which string, args ...any) error {
-	_, err := t.exec(ctx, `UPDATE event_queue SET next_at = $1 WHERE subscription = $2 AND `+which+`
-		AND NOT EXISTS (SELECT 1 FROM event_queue o WHERE o.subscription = $2 AND o.next_at = $1 AND o.event = event_queue.event)`,
-		append([]any{to, subscription}, args...)...)
+	args = append([]any{to, subscription}, args...)
+	const moved = "subscription, event, CAST($1 AS BIGINT), queued_at, lane, attempts, tried_at, outcome, status"
+	_, err := t.exec(ctx, "INSERT INTO event_queue ("+queuedColumns+") SELECT "+moved+" FROM event_queue WHERE subscription = $2 AND "+which+
+		" ORDER BY next_at ON CONFLICT DO NOTHING", args...)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, "DELETE FROM event_queue WHERE subscription = $2 AND next_at <> $1 AND "+which, args...)
 	return err
 }
 

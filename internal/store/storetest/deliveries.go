@@ -279,6 +279,58 @@ func lanes(t *testing.T, db *store.DB) {
 	}
 }
 
+// twice has an event in a queue three times: it was redelivered while it was
+// being delivered, and again.
+func twice(t *testing.T, db *store.DB) {
+	a := subscriber(t, db, "a")
+	seqs := addEvents(t, db, "e0", "e1")
+	at := time.Now().Truncate(time.Microsecond).UTC()
+	fan := eventing.Fan{Subscriptions: []int64{a}, Events: seqs, Lanes: []int64{1, 2}}
+	if _, err := db.Pass(t.Context(), seqs, []eventing.Fan{fan}, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.TakeQueues(t.Context(), "me", time.Hour, true); err != nil {
+		t.Fatal(err)
+	}
+	head := due(t, db, eventing.Cursor{Subscription: a}, at)[0]
+	settle := func(st eventing.Settlement, failed ...time.Duration) {
+		t.Helper()
+		st.Subscription = a
+		for _, after := range failed {
+			again := head
+			again.Next, again.Attempts = at.Add(after), 1
+			st.Again = append(st.Again, again)
+		}
+		if _, err := db.Settle(t.Context(), "me", []eventing.Settlement{st}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func(what string, want ...int64) {
+		t.Helper()
+		got := append(due(t, db, eventing.Cursor{Subscription: a}, at), due(t, db, eventing.Cursor{Subscription: a, Retries: true}, at.Add(time.Hour))...)
+		if !slices.Equal(eventsOf(got), want) {
+			t.Errorf("%s: %v, want %v", what, eventsOf(got), want)
+		}
+	}
+	settle(eventing.Settlement{}, time.Minute, 2*time.Minute)
+	waiting("redelivered", seqs[0], seqs[1], seqs[0], seqs[0])
+	settle(eventing.Settlement{Park: []eventing.Lane{{ID: 1, Until: at.Add(3 * time.Minute)}}})
+	waiting("its lane waits", seqs[1], seqs[0])
+	settle(eventing.Settlement{}, time.Minute, 2*time.Minute)
+	settle(eventing.Settlement{Recovered: at})
+	waiting("the receiver is back", seqs[1], seqs[0])
+	settle(eventing.Settlement{}, time.Minute, 2*time.Minute)
+	if err := db.ReleaseLanes(t.Context(), "me", a, []int64{1}); err != nil {
+		t.Fatal(err)
+	}
+	waiting("its lane is released", seqs...)
+	settle(eventing.Settlement{}, time.Minute)
+	if err := db.ReleaseLanes(t.Context(), "me", a, []int64{1}); err != nil {
+		t.Fatal(err)
+	}
+	waiting("it is due already", seqs...)
+}
+
 func overflow(t *testing.T, db *store.DB) {
 	a := subscriber(t, db, "a")
 	var ids []string

@@ -66,6 +66,7 @@ func TestStore(t *testing.T, fresh func(t testing.TB) string) {
 		{"deliveries are settled by their owner", settled},
 		{"queues are shared by those who are alive", shared},
 		{"lanes", lanes},
+		{"an event twice in a queue", twice},
 		{"a queue that is too long", overflow},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, Open(t, fresh(t), Key(t))) })

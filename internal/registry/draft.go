@@ -94,8 +94,8 @@ func (r *Registry) reconcile(ctx context.Context, before time.Time) error {
 	return r.ledger.settle(ctx)
 }
 
-// look decides one draft, and finishes a deletion that got half way. The caller
-// has the lane of its repository.
+// look decides one draft, and finishes a deletion that got half way, or that of
+// a tag. The caller has the lane of its repository.
 func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 	var c change
 	if err := json.Unmarshal(d.Check, &c); err != nil {
@@ -110,13 +110,29 @@ func (r *Registry) look(ctx context.Context, d eventing.Draft) error {
 		return err
 	}
 	if made && c.Gone && c.Tag == "" {
-		if err := r.backend.untagAll(ctx, c.Repository, c.Digest); err != nil {
-			return err
-		}
-		r.views.changed(c.Repository)
+		err = r.finishDeletion(ctx, c)
+	} else if c.Tag != "" {
+		err = r.layout.dropHalf(c.Repository, c.Tag)
+	}
+	if err != nil {
+		return err
 	}
 	r.ledger.decide(d, made)
 	return nil
+}
+
+// finishDeletion removes the tags of a manifest that is gone, or what is left of
+// them.
+func (r *Registry) finishDeletion(ctx context.Context, c change) error {
+	if err := r.backend.untagAll(ctx, c.Repository, c.Digest); err != nil {
+		return err
+	}
+	tags, err := readDir(r.layout.tags(c.Repository))
+	for _, t := range tags {
+		err = errors.Join(err, r.layout.dropHalf(c.Repository, t.Name()))
+	}
+	r.views.changed(c.Repository)
+	return err
 }
 
 // Serve tells events about changes, until ctx has ended. Without it they are

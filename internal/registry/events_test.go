@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -355,5 +357,38 @@ func TestConcurrentPushes(t *testing.T) {
 	}
 	if got := m.data(t, len(m.told)-1).Target.Digest; got != last {
 		t.Errorf("the last event is about %s, the tag about %s", got, last)
+	}
+}
+
+// TestHalfTags opens what a crash has left of tags that were being made and
+// removed, by name and with their manifest: nothing lists them.
+func TestHalfTags(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	s := newTellingSite(t, m)
+	img := ociImage(t)
+	d := s.push("app:keep", ociImage(t)).String()
+	gone := s.push("app:made", img).String()
+	for _, tag := range []string{"removed", "with"} {
+		s.push("app:"+tag, img)
+	}
+	s.want(http.StatusAccepted, "", "DELETE", "/v2/app/manifests/"+gone, nil)
+	s.stop()
+	for i, check := range []string{`{"Repository":"app","Tag":"made","Digest":"` + d + `"}`, `{"Repository":"app","Tag":"removed","Gone":true}`, `{"Repository":"app","Digest":"` + gone + `","Gone":true}`} {
+		e := eventing.Event{ID: fmt.Sprint("crashed ", i), Type: eventing.ImageUntagged, Subject: "app", Key: "app"}
+		m.drafts = append(m.drafts, eventing.Draft{Event: e, Check: json.RawMessage(check), At: time.Now()})
+	}
+	for _, tag := range []string{"made", "removed", "with"} {
+		index := filepath.Join(s.dir, "docker/registry/v2/repositories/app/_manifests/tags", tag, "index/sha256")
+		if err := os.MkdirAll(index, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start(nil)
+	if diff := cmp.Diff([]string{"keep"}, s.tagsOf("app")); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	if len(m.drafts) > 0 {
+		t.Errorf("drafts are left: %v", m.drafts)
 	}
 }

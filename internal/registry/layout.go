@@ -90,6 +90,16 @@ func (l layout) resolve(name, tag string) (digest.Digest, error) {
 	return d, nil
 }
 
+// dropHalf removes what is left of a tag that was half made or half removed: a
+// folder that names nothing, and that distribution lists. The caller has the lane
+// of the repository.
+func (l layout) dropHalf(name, tag string) error {
+	if _, err := os.Stat(l.tag(name, tag)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(l.tags(name), tag))
+}
+
 // names calls yield with each repository that has manifests or layers, ordered
 // by name, until it returns false.
 func (l layout) names(yield func(name string) bool) error {

@@ -213,15 +213,28 @@ func (q *queue) written(st settled) {
 		q.look()
 		q.retries = true
 	}
-	if !st.next.IsZero() && !q.sub.Ordered {
-		q.retries = true
-		if q.next.IsZero() || st.next.Before(q.next) {
-			q.next = st.next
-		}
+	if !st.next.IsZero() {
+		q.waits(st)
 	}
 	if st.lost {
 		q.lost.Store(true)
 		q.cancel(ErrFenced)
 		q.window.drop()
+	}
+}
+
+// waits notes when what has failed is tried again.
+func (q *queue) waits(st settled) {
+	if !q.sub.Ordered {
+		q.retries = true
+		if q.next.IsZero() || st.next.Before(q.next) {
+			q.next = st.next
+		}
+		return
+	}
+	for _, it := range st.items {
+		if _, ok := q.window.blocked[it.Lane]; !ok { // the order was asked for since
+			q.window.blocked[it.Lane] = st.next
+		}
 	}
 }

@@ -149,3 +149,24 @@ func TestOrderAskedForAgain(t *testing.T) {
 		same(t, "attempts", r.ids(), []string{"e-0", "e-1"})
 	})
 }
+
+// TestOrderAskedForAsItFails has an order asked for between a failure and the
+// moment in which it is written down.
+func TestOrderAskedForAsItFails(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		var on atomic.Bool
+		r := b.subscribe(eventing.Subscription{}, func(d eventing.Delivery) error { time.Sleep(time.Second); return switched(&on)(d) })
+		b.publish("e-0")
+		rest(time.Second + 5*time.Millisecond)
+		on.Store(true)
+		err := b.db.ChangeSubscription(t.Context(), eventing.EventSubscription, "s", func(s *eventing.Subscription) (*eventing.Subscription, error) {
+			s.Ordered = true
+			return s, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest(time.Hour)
+		same(t, "attempts", r.ids(), []string{"e-0", "e-0"})
+	})
+}

@@ -465,7 +465,7 @@ func folderKey(op *steps.BuildOp, path string) string {
 }
 
 func readLimited(root *os.Root, name string, limit int64) ([]byte, error) {
-	f, err := root.Open(name)
+	f, err := openFile(root, name)
 	if err != nil {
 		return nil, err
 	}

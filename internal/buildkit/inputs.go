@@ -83,7 +83,7 @@ func (in *inputs) open(op *steps.BuildOp) error {
 	if err := in.readDockerfile(op, folder, name); err != nil {
 		return err
 	}
-	in.mounts["dockerfile"] = fsutil.NewRootFS(fsutil.NewRoot(folder))
+	in.mounts["dockerfile"] = newFolderFS(folder)
 	in.mounts["context"] = noFiles{}
 	if op.Context != "" {
 		if err := in.addFolder("context", op, op.Context); err != nil {
@@ -100,7 +100,7 @@ func (in *inputs) addFolder(mount string, op *steps.BuildOp, path string) error 
 	if err != nil {
 		return err
 	}
-	in.mounts[mount] = fsutil.NewRootFS(fsutil.NewRoot(root))
+	in.mounts[mount] = newFolderFS(root)
 	if mount == "context" {
 		return checkIgnoreFile(root, ".dockerignore")
 	}
@@ -173,7 +173,7 @@ func (in *inputs) readDockerfile(op *steps.BuildOp, folder *os.Root, name string
 // checkIgnoreFile refuses one that leads out of the context. BuildKit would
 // not follow it, and silently build with everything.
 func checkIgnoreFile(root *os.Root, name string) error {
-	f, err := root.Open(name)
+	f, err := openFile(root, name)
 	if err == nil {
 		return f.Close()
 	}

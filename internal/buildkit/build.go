@@ -448,6 +448,9 @@ func plain(err error) string {
 	if st, ok := status.FromError(err); ok {
 		text = st.Message()
 	}
+	if strings.Contains(text, "string field contains invalid UTF-8") {
+		text = "the context has a file whose name is not UTF-8, which a build cannot carry: rename it, or name it in .dockerignore"
+	}
 	text = outOfContext().ReplaceAllString(text, "$1 is a link that leads out of the context: put the file itself there")
 	return strings.TrimPrefix(text, "failed to solve: ")
 }

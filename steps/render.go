@@ -63,6 +63,7 @@ func (r *Rendered) String() string { return r.marks.all(string(r.text)) }
 // replaced in the rest, then the rest is executed as a template. What is wrong
 // is an Errors.
 func Render(name string, src []byte, v Values) (*Rendered, error) {
+	src = bytes.TrimPrefix(src, []byte("\ufeff")) // editors of Windows begin a file so
 	r := &Rendered{marks: &marks{}, source: &decoder{file: name, src: src}}
 	if err := checkText(src); err != nil {
 		return nil, r.fault(err)

@@ -28,6 +28,8 @@ func TestRender(t *testing.T) {
 		"missing is empty": {"x: [{{.Values.none}}]", "x: []"},
 		"json":             {"x: {{.ValuesJSON}}", `x: '{"a":"1","b":"x"}'`},
 		"for a volume":     {"x: {{.Values.b | b64enc}} {{.Values.none | b64enc}}", "x: eA== "},
+		"byte order mark":  {"\ufeff" + v + "x: $ID", v + "x: cf1"},
+		"mark and comment": {"\ufeff# {{.Bad\n" + v + "x: $ID", v + "x: cf1"},
 		"comments":         {"# $ID\nx: 1\n  # {{.Bad\ny: 2", "x: 1\ny: 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,13 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A claim keeps an engine's folder for one process. Its file holds something
-// for as long as the folder is in use, so that the next engine knows whether
-// this one has closed everything.
-type claim struct {
-	file    *os.File
-	crashed bool // the engine before has not closed everything
-}
+// A claim keeps an engine's folder for one process: a lock on a file, which
+// ends with the process.
+type claim struct{ file *os.File }
 
 // claimTimeout bounds how long a process that was killed may take to be gone.
 const claimTimeout = 5 * time.Second
@@ -37,15 +33,7 @@ func newClaim(ctx context.Context, path string) (*claim, error) {
 		f.Close()
 		return nil, fmt.Errorf("claim engine folder: %w", err)
 	}
-	info, err := f.Stat()
-	if err == nil {
-		_, err = f.WriteAt([]byte("in use\n"), 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("claim engine folder: %w", err)
-	}
-	return &claim{f, info.Size() > 0}, nil
+	return &claim{f}, nil
 }
 
 // lockAlone locks f, and kills who has it locked. The kernel says who that is.
@@ -74,7 +62,5 @@ func lockAlone(ctx context.Context, f *os.File) error {
 	}
 }
 
-// release says that everything is closed, and lets go of the folder.
-func (c *claim) release() error {
-	return errors.Join(c.file.Truncate(0), c.file.Close())
-}
+// release lets go of the folder.
+func (c *claim) release() error { return c.file.Close() }

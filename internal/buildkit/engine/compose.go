@@ -130,10 +130,8 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 	if err := db.Init(ctx); err != nil {
 		return none, fmt.Errorf("image metadata: %w", err)
 	}
-	if e.claim.crashed {
-		if err := sweep(ctx, db, snapshots); err != nil {
-			return none, fmt.Errorf("sweep cache: %w", err)
-		}
+	if err := sweep(ctx, db, snapshots); err != nil {
+		return none, fmt.Errorf("sweep cache: %w", err)
 	}
 	id, err := base.ID(root)
 	if err != nil {
@@ -164,12 +162,14 @@ func (k *kit) workerOptions(ctx context.Context, e *engine) (base.WorkerOpt, err
 	}, nil
 }
 
-// sweep removes what nothing holds in the stores of an engine that was killed.
+// sweep removes what nothing holds in the stores that an earlier engine left.
 // BuildKit drops its hold on a snapshot first and its record of it then: what
-// was killed in between would still be found in the cache, and be gone when a
-// build is using it. A record without a snapshot BuildKit drops when it opens
-// its cache. The folder of a snapshot is there before the record of it, and
-// would be in the way of the next one that gets its number.
+// ended in between would still be found in the cache, and be gone when a build
+// is using it. That takes no kill: BuildKit closes its stores without waiting
+// for what builds that were cancelled still remove, so an orderly end is no
+// better. A record without a snapshot BuildKit drops when it opens its cache.
+// The folder of a snapshot is there before the record of it, and would be in
+// the way of the next one that gets its number.
 func sweep(ctx context.Context, db *ctdmetadata.DB, folders ctdsnapshots.Snapshotter) error {
 	ctx = in(ctx)
 	held := ctdmetadata.NewLeaseManager(db)

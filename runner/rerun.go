@@ -31,7 +31,7 @@ func (r *Runner) Rerun(ctx context.Context, id string, keepRegistry bool) (*Run,
 		}
 	}
 	req.KeepRegistry = keepRegistry
-	req.Cause, req.Intents, req.Reason, req.Lineage = nil, nil, "", nil
+	req.Cause, req.Intents, req.Superseded, req.Reason, req.Lineage = nil, nil, nil, "", nil
 	return r.Submit(ctx, *req)
 }
 

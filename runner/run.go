@@ -53,6 +53,9 @@ type Request struct {
 	// Intents are the keys of what made Task run: AddRun decides them in the
 	// transaction that queues the run.
 	Intents []string
+	// Superseded are the keys of those that the run makes needless. They are
+	// decided in the same transaction, if they are not yet.
+	Superseded []string `json:",omitempty"`
 	// TaskLimit is how many runs of the task may execute at a time; 0 is no
 	// limit.
 	TaskLimit int

@@ -82,7 +82,7 @@ type Decision struct {
 //
 // A run that answers intents names them in [runner.Request.Intents]: they are
 // decided in the transaction that queues it, or it is not queued, with
-// [runner.ErrDecided].
+// [runner.ErrDecided]. So are those that it makes needless.
 type Intents interface {
 	// Intend keeps intents that are not known yet, and says how many were new.
 	Intend(ctx context.Context, all ...Intent) (int, error)

@@ -301,7 +301,7 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 	if len(st.intents) == 0 {
 		return nil
 	}
-	keys := st.keys()
+	keys := keysOf(st.intents)
 	t, err := s.Tasks.Task(ctx, st.task)
 	if errors.Is(err, runner.ErrNotFound) {
 		return s.settle(ctx, st, "skipped: the task was deleted")
@@ -332,8 +332,8 @@ func (s *schedule) start(ctx context.Context, st *start) error {
 	}
 	s.log().Info("trigger fired", "task", st.task, "run", run.ID, "reason", req.Reason)
 	s.chain.began(st.task, run.ID, true)
-	s.chain.settle(st.task, keys...)
-	return s.supersede(ctx, st, run.ID)
+	s.chain.settle(st.task, append(keys, req.Superseded...)...)
+	return nil
 }
 
 // dropBuilt settles those intents that somebody's build has fulfilled in the
@@ -388,31 +388,12 @@ func circular(lineage []string, task string) string {
 
 // settle decides everything about a start without a run.
 func (s *schedule) settle(ctx context.Context, st *start, why string) error {
-	keys := st.keys()
-	for _, i := range st.superseded {
-		keys = append(keys, i.Key)
-	}
+	keys := append(keysOf(st.intents), keysOf(st.superseded)...)
 	err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()})
 	if err == nil {
 		s.chain.settle(st.task, keys...)
 	}
 	return err
-}
-
-func (s *schedule) supersede(ctx context.Context, st *start, run string) error {
-	if len(st.superseded) == 0 {
-		return nil
-	}
-	var keys []string
-	for _, i := range st.superseded {
-		keys = append(keys, i.Key)
-	}
-	why := "superseded by a newer commit, which run " + run + " builds"
-	if err := s.Intents.Decide(ctx, st.task, keys, Decision{Why: why, At: time.Now()}); err != nil {
-		return err
-	}
-	s.chain.settle(st.task, keys...)
-	return nil
 }
 
 // tell writes events. That is not worth a run that does not start.
@@ -432,9 +413,9 @@ func (s *Scheduler) log() *slog.Logger {
 	return s.Log
 }
 
-func (st *start) keys() []string {
-	keys := make([]string, len(st.intents))
-	for i, in := range st.intents {
+func keysOf(intents []Intent) []string {
+	keys := make([]string, len(intents))
+	for i, in := range intents {
 		keys[i] = in.Key
 	}
 	return keys
@@ -446,7 +427,7 @@ func (st *start) request(t *runner.Task, pins map[string]string) (runner.Request
 	if err != nil {
 		return req, err
 	}
-	req.Intents, req.Pins = st.keys(), map[string]string{}
+	req.Intents, req.Superseded, req.Pins = keysOf(st.intents), keysOf(st.superseded), map[string]string{}
 	maps.Copy(req.Pins, pins)
 	var reasons []string
 	for _, i := range st.intents {

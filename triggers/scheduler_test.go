@@ -29,6 +29,7 @@ type desk struct {
 	lineage map[string][]string // of images, by digest
 	ended   func(r *deskRun)    // what Ended does
 	events  []eventing.Event
+	full    bool // nothing can be decided but with a run
 }
 
 type deskRun struct {
@@ -79,6 +80,9 @@ func (d *desk) Open(context.Context) ([]Intent, error) {
 func (d *desk) Decide(_ context.Context, task string, keys []string, dec Decision) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.full {
+		return runner.ErrNoSpace
+	}
 	d.decide(task, keys, dec)
 	return nil
 }
@@ -106,6 +110,7 @@ func (d *desk) Submit(_ context.Context, req runner.Request) (*runner.Run, error
 	r := &deskRun{id: fmt.Sprintf("r%d", len(d.runs)+1), req: req}
 	d.runs = append(d.runs, r)
 	d.decide(req.Task, req.Intents, Decision{Run: r.id})
+	d.decide(req.Task, req.Superseded, Decision{Why: "superseded"})
 	return &runner.Run{ID: r.id}, nil
 }
 
@@ -189,6 +194,28 @@ func (d *desk) serve(t *testing.T, n int) {
 		running.Go(func() { _ = d.scheduler().Serve(ctx) })
 	}
 	t.Cleanup(func() { cancel(); running.Wait() })
+}
+
+// TestNothingAfterNewer queues a run for the newest of three commits, and then
+// nothing can be written: no run for an older one may follow.
+func TestNothingAfterNewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(NewGraph(nil, nil), "app")
+		d.full = true
+		for _, c := range []string{"1", "2", "3"} {
+			_, _ = d.Intend(t.Context(), Intent{Task: "app", Kind: Commit, Key: "commit/" + c, Commit: c, Branch: "main", At: time.Now()})
+		}
+		d.serve(t, 1)
+		time.Sleep(time.Minute)
+		d.mu.Lock()
+		d.runs[0].ended, d.full = time.Now(), false
+		d.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(d.runs) != 1 || d.runs[0].req.Commit != "3" || len(d.open) > 0 {
+			t.Errorf("%d runs, the first of commit %s; open: %v", len(d.runs), d.runs[0].req.Commit, d.open)
+		}
+	})
 }
 
 var held = regexp.MustCompile(`^commit 1; base image os:1, held 3[12] s for build of base$`)

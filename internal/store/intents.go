@@ -132,7 +132,8 @@ func (db *DB) decide(ctx context.Context, t *tx, task string, keys []string, d t
 	return settled, nil
 }
 
-// answer decides the intents that a run is for.
+// answer decides the intents that a run is for, and those that it makes
+// needless.
 func (db *DB) answer(ctx context.Context, t *tx, r *runner.Run) error {
 	if len(r.Request.Intents) == 0 {
 		return nil
@@ -141,6 +142,11 @@ func (db *DB) answer(ctx context.Context, t *tx, r *runner.Run) error {
 	if err == nil && n < len(r.Request.Intents) {
 		return runner.ErrDecided
 	}
+	if err != nil {
+		return err
+	}
+	why := "superseded by a newer commit, which run " + r.ID + " builds"
+	_, err = db.decide(ctx, t, r.Request.Task, r.Request.Superseded, triggers.Decision{Why: why, At: r.Created})
 	return err
 }
 

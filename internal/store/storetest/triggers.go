@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -135,6 +136,17 @@ func answers(t *testing.T, db *store.DB) {
 	}
 	if diff := cmp.Diff([]string{"app c"}, openKeys(t, db)); diff != "" {
 		t.Errorf("open (-want +got):\n%s", diff)
+	}
+	intend(t, db, triggers.Intent{Task: "app", Key: "d"}, triggers.Intent{Task: "app", Key: "e"})
+	newer := forTask("app", "", "e")
+	newer.Request.Superseded = []string{"d", "a"} // the latter is decided
+	if err := db.AddRun(t.Context(), newer, queued); err != nil {
+		t.Fatal(err)
+	}
+	if decided, err := db.Decided(t.Context(), "app", 10); err != nil || len(decided) != 4 || !slices.ContainsFunc(decided, func(s triggers.Settled) bool {
+		return s.Key == "d" && s.Run == "" && s.Why == "superseded by a newer commit, which run "+newer.ID+" builds"
+	}) {
+		t.Errorf("decided %+v (%v)", decided, err)
 	}
 	reason := errors.New("no log")
 	if err := db.AddRun(t.Context(), forTask("app", "", "c"), func(*runner.Run) ([]eventing.Event, error) { return nil, reason }); !errors.Is(err, reason) {

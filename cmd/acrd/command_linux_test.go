@@ -288,6 +288,19 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestInterruptTooLate: a run that has failed by itself was not canceled.
+func TestInterruptTooLate(t *testing.T) {
+	d := newDesk(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	d.engine.ExecFunc = func(context.Context, *steps.ExecOp, steps.Output) error { return &steps.ExitError{Code: 3} }
+	d.engine.CloseFunc = func(context.Context) error { interrupt(); return nil }
+	var out, errs bytes.Buffer
+	code := run(ctx, &session{stdin: strings.NewReader(d.stdin), stdout: &out, stderr: &errs, getenv: func(k string) string { return d.env[k] }}, []string{"run", "--cmd", "x", "/dev/null"})
+	if code != exitInterrupted || !strings.Contains(errs.String(), "Run ca1 ended as Failed by itself.") {
+		t.Errorf("exit code %d:\n%s%s", code, out.String(), errs.String())
+	}
+}
+
 // Ctrl-C leaves the run of a task alone.
 func TestDetach(t *testing.T) {
 	d := newDesk(t)

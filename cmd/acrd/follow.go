@@ -228,7 +228,11 @@ func (c *connection) conclude(ctx context.Context, interrupted bool, s *session,
 		}
 		return nil
 	case interrupted:
-		fmt.Fprintf(s.stderr, "Run %s was canceled.\n", id)
+		how := "was canceled"
+		if p.Status != string(runner.Canceled) {
+			how = "ended as " + p.Status + " by itself"
+		}
+		fmt.Fprintf(s.stderr, "Run %s %s.\n", id, how)
 		return errInterrupted
 	case !logShown:
 		fmt.Fprintf(s.stderr, "The run with ID '%s' finished with unsuccessful status '%s': %s\nShow its log by 'acrd logs %s'.\n", id, p.Status, p.RunErrorMessage, id)

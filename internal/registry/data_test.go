@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/opencontainers/go-digest"
 )
 
 // azure is Azure's own client for Go. It is given a token, for what it sends
@@ -471,4 +472,19 @@ func TestData_Events(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// An upload to a repository that is deleted meanwhile ends well: its client has
+// done nothing wrong.
+func TestData_DeleteRepositoryMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.push("app:v1", ociImage(t))
+	body := []byte("of the next image")
+	a := s.want(http.StatusAccepted, "", "POST", "/v2/app/blobs/uploads/", nil)
+	a = s.want(http.StatusAccepted, "", "PATCH", a.header.Get("Location"), body[:5], octets)
+	s.want(http.StatusAccepted, "", "DELETE", "/acr/v1/app", nil)
+	d := digest.FromBytes(body).String()
+	s.want(http.StatusCreated, "", "PUT", with(a.header.Get("Location"), "digest="+d), body[5:], octets)
+	s.want(http.StatusOK, "", "HEAD", "/v2/app/blobs/"+d, nil)
 }

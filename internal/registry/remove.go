@@ -129,7 +129,7 @@ func (r *Registry) anyLocked(name string, v *view) *fault {
 }
 
 // removeRepository removes a repository that has no manifests, unless one was
-// pushed meanwhile. What somebody is uploading to it is lost.
+// pushed meanwhile. Who is pushing to it finds that its blobs are gone.
 func (r *Registry) removeRepository(name string) error {
 	trash, err := os.MkdirTemp(r.dir, removedFolders)
 	if err != nil {
@@ -142,7 +142,8 @@ func (r *Registry) removeRepository(name string) error {
 		return err // what can be restored needs it
 	}
 	r.views.changed(name)
-	for _, part := range []string{"_manifests", "_layers", "_uploads"} {
+	_ = os.Remove(filepath.Join(r.layout.repository(name), "_uploads")) // only if nobody is uploading
+	for _, part := range []string{"_manifests", "_layers"} {
 		err := os.Rename(filepath.Join(r.layout.repository(name), part), filepath.Join(trash, part))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove repository %s: %w", name, err)

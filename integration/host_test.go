@@ -70,6 +70,27 @@ func TestLinkedState(t *testing.T) {
 	d.quiet(nil, 5*time.Second)
 }
 
+// TestBrokenCache has an engine that cannot start, for its cache is no cache:
+// the daemon says so, and leaves no network behind.
+func TestBrokenCache(t *testing.T) {
+	need(t)
+	d := start(t)
+	d.stop()
+	if err := os.WriteFile(filepath.Join(d.state, "engine", "buildkit", "containerd.db"), []byte("this is no database\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.launch()
+	select {
+	case <-d.gone:
+	case <-time.After(time.Minute):
+		t.Fatal("the daemon goes on without an engine")
+	}
+	if said := d.log.String(); !strings.Contains(said, "containerd.db") {
+		t.Errorf("the daemon does not say what is broken:\n%s", said)
+	}
+	d.quiet(nil, 5*time.Second)
+}
+
 // TestDoctor looks at this very host, which is one that works, and leaves
 // nothing behind.
 func TestDoctor(t *testing.T) {

@@ -145,8 +145,15 @@ func open(ctx context.Context, c control.Config) (*engine, error) {
 		return nil, fmt.Errorf("%w: %w", network.ErrCapability, err)
 	}
 	e.runs = newRuns(e)
-	e.kit, err = compose(ctx, e)
-	return e, err
+	if e.kit, err = compose(ctx, e); err != nil {
+		return nil, errors.Join(err, e.leaveHost())
+	}
+	return e, nil
+}
+
+// leaveHost removes what the engine has made outside its folder.
+func (e *engine) leaveHost() error {
+	return errors.Join(e.builds.Close(), e.pool.Close(), e.runtime.Cgroups.Remove(e.group()))
 }
 
 // group is the path of a control group of this engine.
@@ -189,8 +196,7 @@ func (e *engine) serve(ctx context.Context, ready func()) error {
 }
 
 func (e *engine) close() error {
-	err := errors.Join(e.kit.close(), e.builds.Close(), e.pool.Close(),
-		e.runtime.Cgroups.Remove(e.group()))
+	err := errors.Join(e.kit.close(), e.leaveHost())
 	if err != nil {
 		return err
 	}

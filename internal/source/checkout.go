@@ -101,6 +101,11 @@ func (cl *clone) checkout(ctx context.Context, c steps.Context, dir string, nest
 				return err
 			}
 		}
+		if isHash(c.Ref) { // nobody was asked what it is the hash of
+			if rev.commit, err = m.peel(ctx, rev.object); err != nil {
+				return m.suspect(err)
+			}
+		}
 		if tree, err = cl.survey(ctx, m, rev.commit); err != nil {
 			return m.suspect(err)
 		}

@@ -113,6 +113,25 @@ func TestMirrorSHA256Short(t *testing.T) {
 	}
 }
 
+// TestHashOfTag names an annotated tag by its own hash.
+func TestHashOfTag(t *testing.T) {
+	s := newGitServer(t)
+	r := s.repo(t, "app.git")
+	commit := r.commit("main", map[string]string{"a": "1"})
+	r.git("tag", "-a", "-m", "one", "v1", commit)
+	f := &Fetcher{}
+	for range 2 {
+		got := mustFetch(t, f, r.url+"#"+r.git("rev-parse", "v1"))
+		if got.wantFile(t, "a", "1"); got.Commit != commit {
+			t.Errorf("commit %s; want %s", got.Commit, commit)
+		}
+		if head := runGit(t, "", "-C", got.Dir, "rev-parse", "HEAD"); head != commit {
+			t.Errorf("HEAD is %s; want %s", head, commit)
+		}
+	}
+	fetchInto(t, f, r.url+"#"+r.git("rev-parse", "main^{tree}")).wantError(t, "is no commit")
+}
+
 // TestMirrorOfAnother finds another repository behind the URL.
 func TestMirrorOfAnother(t *testing.T) {
 	s := newGitServer(t)

@@ -96,6 +96,17 @@ func (m *mirror) expand(ctx context.Context, from *peer, short string) (revision
 	return revision{commit: hash, object: hash}, m.keep(ctx, hash)
 }
 
+// peel finds the commit that an annotated tag names. A commit names itself.
+func (m *mirror) peel(ctx context.Context, hash string) (string, error) {
+	commit, err := m.f.gitOutput(ctx, gitCommand{gitDir: m.dir, args: []string{
+		"rev-parse", "--quiet", "--verify", "--end-of-options", hash + "^{commit}",
+	}})
+	if err != nil {
+		return "", fmt.Errorf("%s is no commit: %w", hash, err)
+	}
+	return strings.TrimSpace(commit), nil
+}
+
 // anyHash is one of the server's hashes, which shows how all are made; empty
 // if it has none.
 func (m *mirror) anyHash(ctx context.Context, from *peer) (string, error) {

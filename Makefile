@@ -67,8 +67,10 @@ bench: deps build ## benchmarks, against peers where there are any
 	go test -run '^$$' -bench . -benchtime 1x -timeout 10m ./eventing/...
 	ACRD_INTEGRATION=1 go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./integration/...
 
-lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## golangci-lint, and known vulnerabilities
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## golangci-lint, commands on other systems, known vulnerabilities
 	$(TOOLS)/golangci-lint-$(GOLANGCI) run ./...
+	GOOS=darwin go vet ./cmd/acrd
+	GOARCH=arm64 go vet ./cmd/acrd
 	@$(MAKE) --no-print-directory vulns
 
 vulns: $(TOOLS)/govulncheck-$(GOVULNCHECK)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"os"
@@ -68,7 +69,7 @@ type secretValues struct {
 
 func secretFlags(fs *pflag.FlagSet, s *session) *secretValues {
 	v := &secretValues{}
-	fs.StringVar(&v.provider, "secrets", orDefault(s.getenv("ACRD_SECRETS"), "local"), "where the secrets of task files are: local (acrd secret set), env, env:PREFIX, file:DIR, vault:URL or keyvault ($ACRD_SECRETS)")
+	fs.StringVar(&v.provider, "secrets", cmp.Or(s.getenv("ACRD_SECRETS"), "local"), "where the secrets of task files are: local (acrd secret set), env, env:PREFIX, file:DIR, vault:URL or keyvault ($ACRD_SECRETS)")
 	fs.StringArrayVar(&v.aliases, "secret-alias", nil, "what stands for a secret, https://VAULT.vault.azure.net/secrets/NAME=PROVIDER:NAME (repeat)")
 	fs.StringVar(&v.file, "secret-aliases", s.getenv("ACRD_SECRETS_ALIASES"), "YAML file with such aliases, a map of URL to PROVIDER:NAME ($ACRD_SECRETS_ALIASES)")
 	return v

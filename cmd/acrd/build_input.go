@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func (f *buildFlags) sourceFromInput(ctx context.Context, s *session, dir string
 		return err
 	}
 	defer root.Close()
-	f.file = filepath.Join(dir, orDefault(f.file, "Dockerfile"))
+	f.file = filepath.Join(dir, cmp.Or(f.file, "Dockerfile"))
 	return source.Extractor{Out: s.stderr}.Extract(ctx, in, root)
 }
 

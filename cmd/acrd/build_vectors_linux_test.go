@@ -66,7 +66,11 @@ func goldenBuild(t *testing.T, golden string) built {
 // builtOp writes what has arrived at the engine in the same way. The source is
 // uploaded by itself, so that what it is called is no part of the build.
 func builtOp(op *steps.BuildOp, source string) built {
-	b := built{Outcome: "ok", Words: []string{"context " + filepath.Clean(source), "-f " + filepath.Join(source, orDefault(op.File, "Dockerfile"))}}
+	file := op.File
+	if file == "" {
+		file = "Dockerfile"
+	}
+	b := built{Outcome: "ok", Words: []string{"context " + filepath.Clean(source), "-f " + filepath.Join(source, file)}}
 	add := func(flag string, values ...string) {
 		for _, v := range values {
 			if v != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func startLocal(ctx context.Context, s *session, state, listen string) (stop fun
 	limits, cache := limitFlags(defaults), cacheFlags(defaults)
 	o := daemonOptions{
 		identity: identity{id: api.ResourceID, location: api.Location},
-		state:    state, listen: orDefault(listen, defaultListen), slots: defaultSlots(),
+		state:    state, listen: cmp.Or(listen, defaultListen), slots: defaultSlots(),
 		log: slog.New(slog.NewTextHandler(io.Writer(s.stderr), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if o.limits, o.disk, err = limits.read(state); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -37,7 +38,7 @@ func serveFlags(fs *pflag.FlagSet, s *session) *serveValues {
 	v := &serveValues{options: daemonOptions{followed: true}}
 	o := &v.options
 	fs.StringVar(&v.state, "state", s.getenv("ACRD_STATE"), "folder for everything that must last ($ACRD_STATE; default /var/lib/acrd for root)")
-	fs.StringVar(&o.listen, "listen", orDefault(s.getenv("ACRD_LISTEN"), defaultListen), "address of API and registry ($ACRD_LISTEN)")
+	fs.StringVar(&o.listen, "listen", cmp.Or(s.getenv("ACRD_LISTEN"), defaultListen), "address of API and registry ($ACRD_LISTEN)")
 	fs.StringVar(&o.socket, "socket", "", "unix socket for the commands of this machine (default STATE/acrd.sock)")
 	fs.StringVar(&o.engine, "engine", "", "address of a remote BuildKit, tcp://HOST:PORT or unix://PATH, instead of the engine that is built in")
 	fs.StringVar(&v.hosts, "host-name", "", "further names under which clients reach this daemon, with commas")
@@ -98,13 +99,6 @@ func (v *serveValues) read(fs *pflag.FlagSet) (daemonOptions, error) {
 const defaultListen = "127.0.0.1:5000"
 
 func defaultSlots() int { return max(4, 4*runtime.NumCPU()) }
-
-func orDefault(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
-}
 
 // limitValues are the flags for what a run may use.
 type limitValues struct {

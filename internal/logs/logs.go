@@ -150,14 +150,8 @@ func (d *Dir) Size(ctx context.Context, run string) (int64, error) {
 // Remove removes a log, archived or not. One that is not there is no error;
 // one that is being written is ErrLive.
 func (d *Dir) Remove(ctx context.Context, run string) error {
-	if !validRun().MatchString(run) {
-		return ErrNone
-	}
 	defer d.turn(run)()
-	if d.isLive(run) != nil {
-		return fmt.Errorf("remove log of run %s: %w", run, ErrLive)
-	}
-	if err := d.removeFolder(run); err != nil {
+	if err := d.removeHere(run); err != nil {
 		return err
 	}
 	if d.Bucket == nil {
@@ -172,10 +166,15 @@ func (d *Dir) Remove(ctx context.Context, run string) error {
 // Yield removes the files of a log, and not what is archived: another daemon
 // writes it. One that is being written here is ErrLive.
 func (d *Dir) Yield(run string) error {
+	defer d.turn(run)()
+	return d.removeHere(run)
+}
+
+// removeHere removes what is not archived. The caller has the turn.
+func (d *Dir) removeHere(run string) error {
 	if !validRun().MatchString(run) {
 		return ErrNone
 	}
-	defer d.turn(run)()
 	if d.isLive(run) != nil {
 		return fmt.Errorf("remove log of run %s: %w", run, ErrLive)
 	}

@@ -156,9 +156,12 @@ func (r *Registry) pushAgain(req *http.Request, name, ref string, d digest.Diges
 func (r *Registry) back(name, tag string, d digest.Digest) {
 	leave := r.lanes.enter(name)
 	defer leave()
-	file, is := trashedManifest(name, d), r.there(route{name: name, ref: d.String()})
+	var file string
+	var is bool
 	if tag != "" {
 		file, is = trashedTag(name, tag, d), r.names(name, tag, d)
+	} else {
+		file, is = trashedManifest(name, d), r.there(route{name: name, ref: d.String()})
 	}
 	if !is {
 		return

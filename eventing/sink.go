@@ -9,8 +9,8 @@ import (
 type Sink interface {
 	// Deliver returns when the receiver has all of d for good, or none, or has
 	// not said so in half a minute. It does not try again by itself. An error
-	// is a *DeliveryError. The exchange is for
-	// the history, without secrets, and may be nil.
+	// is a *DeliveryError. The exchange is for the history, without secrets,
+	// and may be nil.
 	Deliver(ctx context.Context, d Delivery) (*Exchange, error)
 	// Close lets go of connections.
 	Close() error

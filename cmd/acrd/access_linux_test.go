@@ -27,20 +27,7 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	dir := t.TempDir()
-	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	db, key := openRecords(t, t.TempDir())
 	o := &office{T: t, local: &secrets.Local{Values: db, Key: key}}
 	g := &api.Gate{Owner: deskToken, Tokens: db}
 	s := httptest.NewServer(g.Management((&api.Admin{Tokens: g.Tokens, Secrets: o.local, Sources: db}).Handler()))
@@ -178,4 +165,24 @@ func TestServeFlagsOfAccess(t *testing.T) {
 			t.Errorf("%v: %d %s", row.args, code, &out)
 		}
 	}
+}
+
+// openRecords opens the store of a state folder, and the key that it is sealed
+// with.
+func openRecords(t *testing.T, dir string) (*store.DB, *secrets.Key) {
+	t.Helper()
+	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db, key
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,8 +13,6 @@ import (
 
 	"acrd/internal/api"
 	"acrd/internal/registry"
-	"acrd/internal/secrets"
-	"acrd/internal/store"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -40,14 +37,7 @@ type shop struct {
 func newShop(t *testing.T, open bool) *shop {
 	t.Helper()
 	dir := t.TempDir()
-	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, _ := openRecords(t, dir)
 	reg, err := registry.Open(t.Context(), registry.Options{Dir: filepath.Join(dir, "registry")})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +51,7 @@ func newShop(t *testing.T, open bool) *shop {
 	s := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		s.Close()
-		if err := errors.Join(reg.Close(), db.Close()); err != nil {
+		if err := reg.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -11,8 +11,6 @@ import (
 	"acrd/eventing"
 	"acrd/internal/api"
 	"acrd/internal/contexts"
-	"acrd/internal/secrets"
-	"acrd/internal/store"
 	"acrd/runner"
 )
 
@@ -20,15 +18,7 @@ import (
 // old it is.
 func TestCollectUploads(t *testing.T) {
 	dir := t.TempDir()
-	key, err := secrets.OpenKeyFile(filepath.Join(dir, "key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := store.Open(t.Context(), store.Options{URL: filepath.Join(dir, storeFile), Sealer: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db, _ := openRecords(t, dir)
 	h := &housekeeping{
 		daemon:   &daemon{store: db, daemonOptions: daemonOptions{state: dir}},
 		uploads:  &contexts.Store{Dir: filepath.Join(dir, "contexts")},
